@@ -1,0 +1,61 @@
+# make demo   set everything up and run the rose walkthrough
+# make test   set everything up and run all tests
+# make lab    set everything up and open JupyterLab
+# make lint   format check, lint, types
+# make bench  measure: quality at equal cost against peers, overheads, speed
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+DEMO   := runs/demo
+
+.PHONY: demo test lab lint bench notebooks clean
+.DELETE_ON_ERROR:
+
+# A stamp per set of extras: nothing is installed twice, and again only when what is wanted has changed.
+$(VENV)/core.stamp: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/test.stamp: $(VENV)/core.stamp
+	$(PIP) --editable '.[test]'
+	touch $@
+
+$(VENV)/bench.stamp: $(VENV)/core.stamp
+	$(PIP) --editable '.[bench]'
+	touch $@
+
+demo: $(VENV)/core.stamp
+	mkdir -p $(DEMO)
+	cd notebooks && ../$(BIN)/papermill --no-progress-bar --execution-timeout 600 \
+	    01_rose_and_tree.ipynb ../$(DEMO)/01_rose_and_tree.ipynb -p out ../$(DEMO)
+	$(BIN)/jupyter nbconvert --log-level ERROR --to html $(DEMO)/01_rose_and_tree.ipynb
+	@cat $(DEMO)/summary.txt
+	@echo "notebook  $(DEMO)/01_rose_and_tree.ipynb"
+	@echo "page      $(DEMO)/01_rose_and_tree.html"
+	@for picture in $(DEMO)/*.png; do echo "picture   $$picture"; done
+
+test: $(VENV)/test.stamp lint
+	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 300 \
+	    --nbval-sanitize-with tests/notebooks/sanitize.cfg -p no:warnings notebooks
+
+lint: $(VENV)/test.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+lab: $(VENV)/core.stamp
+	$(BIN)/jupyter lab notebooks
+
+bench: $(VENV)/bench.stamp
+	$(BIN)/python -m tests.benchmarks.run
+
+# Run the notebooks again and store their outputs, as nbval compares them.
+notebooks: $(VENV)/test.stamp
+	cd notebooks && ../$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
+	    --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.timeout=600 *.ipynb
+
+clean:
+	rm -rf $(VENV) runs

@@ -1,0 +1,117 @@
+"""Files that are either whole or not there: written under a temporary name, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file in one step: a reader sees the old content or the new one, never a part.
+
+    Raises:
+        OSError: The folder cannot be made or written, or the disk is full. The old file is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
+        message = f"cannot write {path}: {reason}. Nothing was changed: make room, or choose another folder"
+        raise OSError(error.errno, message) from error
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write plain data as JSON, in one step."""
+    write(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is damaged.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no {path}") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} is damaged: a JSON object was expected")
+    return value
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:
+    """Write named tensors and plain data about them as one safetensors file; return its SHA-256."""
+    ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    content = to_bytes(ready, metadata={"about": json.dumps(about, allow_nan=False)})
+    write(path, content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `write_tensors` wrote.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is cut off or damaged.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"there is no {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get("about", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
+    except (SafetensorError, ValueError, OSError) as error:
+        raise ValueError(
+            f"{path} is cut off or damaged ({error}): delete it, or restore it from a copy"
+        ) from error
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder (made if need be) for one run at a time; the lock goes with the process, however it ends.
+
+    Raises:
+        RuntimeError: Another process holds the folder.
+        OSError: The folder cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock", timeout=0):
+            for leftover in folder.glob(".*.tmp"):  # of a writer that was killed
+                leftover.unlink()
+            yield
+    except Timeout:
+        raise RuntimeError(
+            f"{folder} is in use by another run: wait for it, or choose another folder"
+        ) from None
+    except PermissionError as error:
+        message = f"cannot write to {folder}: {error.strerror}. Choose another folder"
+        raise OSError(error.errno, message) from error

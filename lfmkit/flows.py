@@ -1,0 +1,241 @@
+"""A flow: a chain of blocks, each one velocity network on its own piece of the way from data to noise.
+
+encode = data to noise, decode = noise to data. Inside a block time runs from t = 0 (data side) to t = 1
+(noise side); most other libraries run the other way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lfmkit import couplings, paths, schedules
+from lfmkit.nets import Recipe
+from lfmkit.solvers import Solution, Solver, Velocity, solve
+
+CHUNK = 10_000  # points solved together: bounds memory, and one rough point cannot slow down all others
+
+
+class Block(nn.Module):
+    """One velocity network with its step size, path and coupling.
+
+    Args:
+        net: Velocity v(x, t): a module, or any function of x (n, d) and a scalar or (n,) tensor t.
+        gamma: OU step size; math.inf for the free block.
+        path: Name of the path.
+        coupling: Name of the coupling.
+    """
+
+    def __init__(self, net: nn.Module | Velocity, gamma: float, path: str, coupling: str) -> None:
+        super().__init__()
+        self.net = net
+        self.gamma, self.path, self.coupling = gamma, path, coupling
+        self._path, self._coupling = paths.named(path), couplings.named(coupling)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """Return the velocity at x (n, d) and time t (scalar or (n,)), shape (n, d)."""
+        v: Tensor = self.net(x, t)
+        return v
+
+    def loss(self, x_l: Tensor, t: Tensor, generator: torch.Generator) -> Tensor:
+        """Return E |v(x_t, t) - dx_t/dt|^2 over a batch, per dimension (a scalar).
+
+        Args:
+            x_l: Data-side ends, shape (n, d).
+            t: Times, shape (n,).
+            generator: Source of the noise-side ends.
+        """
+        x_r = self._coupling(x_l, self.gamma, generator)
+        alpha, beta, d_alpha, d_beta = (c[:, None] for c in self._path(t, self.gamma))
+        target = d_alpha * x_l + d_beta * x_r
+        return (self(alpha * x_l + beta * x_r, t) - target).square().mean()
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A recorded solution: the chain's states in the order they were passed.
+
+    Attributes:
+        t: Block time of each record, shape (records,).
+        x: States, shape (records, n, d).
+        block: Index of the block each record lies in (0 is next to the data), shape (records,).
+        nfe: Evaluations of the velocity, per block.
+    """
+
+    t: Tensor
+    x: Tensor
+    block: Tensor
+    nfe: tuple[int, ...]
+
+
+class Flow(nn.Module):
+    """A chain of blocks between data (left of block 0) and N(0, I) (right of the last block).
+
+    Args:
+        blocks: Blocks, data side first.
+        dim: Dimension of the data.
+        net: Recipe the blocks' networks were built by; needed to save the flow.
+        solver: Default solver of every block.
+
+    Attributes:
+        last_nfe: Velocity evaluations of the last solve, per block, data side first. For many points solved
+            in chunks it is the mean over chunks, so that it says what one point costs.
+    """
+
+    def __init__(
+        self, blocks: Iterable[Block], dim: int, net: Recipe | None = None, solver: Solver | None = None
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        if not len(self.blocks):
+            raise ValueError("a flow needs at least one block")
+        self.dim, self.net, self.solver = dim, net, solver or Solver()
+        self.last_nfe: tuple[float, ...] = ()
+
+    @property
+    def chain(self) -> Sequence[Block]:
+        """The blocks, data side first."""
+        return [block for block in self.blocks if isinstance(block, Block)]
+
+    @property
+    def schedule(self) -> schedules.Schedule:
+        """The local step sizes (without the free block)."""
+        return tuple(block.gamma for block in self.chain if math.isfinite(block.gamma))
+
+    @property
+    def parameters_count(self) -> int:
+        """The number of trainable numbers in all blocks."""
+        return sum(p.numel() for p in self.parameters())
+
+    def encode(self, x: Tensor, solver: Solver | None = None) -> Tensor:
+        """Map data x (n, d) to noise (n, d).
+
+        Raises:
+            ValueError: x is not a finite (n, dim) matrix.
+        """
+        return self._through(x, +1, solver)[0]
+
+    def decode(self, z: Tensor, solver: Solver | None = None) -> Tensor:
+        """Map noise z (n, d) to data (n, d): the inverse of `encode` up to the solver's error."""
+        return self._through(z, -1, solver)[0]
+
+    def sample(self, n: int, seed: int = 0, solver: Solver | None = None) -> Tensor:
+        """Return n samples (n, d): decoded N(0, I) noise of the given seed."""
+        return self.decode(self.noise(n, seed), solver)
+
+    def noise(self, n: int, seed: int = 0) -> Tensor:
+        """Return the N(0, I) noise (n, d) that `sample` decodes."""
+        if n < 1:
+            raise ValueError(f"the number of samples must be >= 1, got {n}")
+        z = torch.randn(n, self.dim, generator=torch.Generator().manual_seed(seed))
+        return z.to(self._like())
+
+    def log_prob(self, x: Tensor, solver: Solver | None = None) -> Tensor:
+        """Return log N(encode(x)) + the sum over blocks of the integrated exact divergence, (n,), nats."""
+        z, divergence = self._through(x, +1, solver, divergence=True)
+        return divergence - 0.5 * z.square().sum(1) - 0.5 * self.dim * math.log(2 * math.pi)
+
+    def trajectory(
+        self, start: Tensor, points: int = 50, solver: Solver | None = None, encode: bool = False
+    ) -> Trajectory:
+        """Record the way of start (n, d) through the chain: noise to data, or with encode=True data to noise.
+
+        Args:
+            start: Noise (or data, with encode=True), shape (n, d).
+            points: Records a block, both ends included; neighbouring blocks share theirs.
+            solver: Solver of every block.
+            encode: Run from data to noise.
+        """
+        if points < 2:
+            raise ValueError(f"a trajectory needs 2 or more points a block, got {points}")
+        x, solver = self._checked(start), solver or self.solver
+        order = range(len(self.blocks)) if encode else range(len(self.blocks) - 1, -1, -1)
+        times = torch.linspace(0, 1, points, dtype=x.dtype, device=x.device)
+        times = times if encode else times.flip(0)
+        t, states, index, nfe = [times[:1]], [x[None]], [torch.tensor([order[0]])], {}
+        for k in order:
+            solution = solve(self.chain[k], states[-1][-1], times, solver)
+            t.append(times[1:])
+            states.append(solution.x[1:])
+            index.append(torch.full((points - 1,), k))
+            nfe[k] = solution.nfe
+        self.last_nfe = tuple(nfe[k] for k in sorted(nfe))
+        return Trajectory(
+            torch.cat(t), torch.cat(states), torch.cat(index), tuple(nfe[k] for k in sorted(nfe))
+        )
+
+    def push(self, x: Tensor, block: int, solver: Solver | None = None) -> Tensor:
+        """Map x (n, d) through one block only, from its data side to its noise side."""
+        times = torch.tensor([0.0, 1.0])
+        parts = [self._solve(block, part, times, solver) for part in self._checked(x).split(CHUNK)]
+        return torch.cat([part.x[-1] for part in parts])
+
+    def save(self, folder: str | Path) -> None:
+        """Write flow.json and the weights (safetensors) to a folder, made if need be."""
+        from lfmkit.checkpoints import save_flow  # a flow can be used without knowing about files
+
+        save_flow(self, Path(folder))
+
+    def _through(
+        self, x: Tensor, direction: int, solver: Solver | None, divergence: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Solve all blocks in turn, chunk by chunk; return the end states and the integrated divergence."""
+        x = self._checked(x)
+        times = torch.tensor([0.0, 1.0] if direction > 0 else [1.0, 0.0])
+        order = list(range(len(self.blocks)))[::direction]
+        ends, integrals, nfe = [], [], torch.zeros(len(order))
+        chunks = x.split(CHUNK)
+        for part in chunks:
+            integral = part.new_zeros(len(part))
+            for k in order:
+                solution = self._solve(k, part, times, solver, divergence)
+                part = solution.x[-1]
+                if solution.divergence is not None:
+                    integral = integral + solution.divergence[-1]
+                nfe[k] += solution.nfe / len(chunks)
+            ends.append(part)
+            integrals.append(integral)
+        self.last_nfe = tuple(round(float(n), 1) for n in nfe)
+        return torch.cat(ends), torch.cat(integrals)
+
+    def _solve(
+        self, block: int, x: Tensor, times: Tensor, solver: Solver | None, divergence: bool = False
+    ) -> Solution:
+        try:
+            return solve(self.chain[block], x, times.to(x), solver or self.solver, divergence)
+        except RuntimeError as error:
+            raise RuntimeError(f"block {block + 1} of {len(self.blocks)}: {error}") from error
+
+    def _like(self) -> Tensor:
+        """Return a tensor of the parameters' device and dtype (float32 on the CPU without parameters)."""
+        return next(self.parameters(), torch.empty(0)).detach()
+
+    def _checked(self, x: Tensor) -> Tensor:
+        return as_samples(x, self.dim).to(self._like() if next(self.parameters(), None) is not None else x)
+
+
+def as_samples(x: Tensor, dim: int, what: str = "x") -> Tensor:
+    """Return x if it is a finite floating-point matrix of `dim` columns and one or more rows.
+
+    Raises:
+        TypeError: x is no floating-point tensor.
+        ValueError: Wrong shape, no rows, or NaN or infinite rows.
+    """
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(f"{what} must be a floating-point tensor, got {kind}: use torch.as_tensor(…).float()")
+    if x.ndim != 2 or x.shape[1] != dim:
+        raise ValueError(f"{what} needs the shape (n, {dim}), got {tuple(x.shape)}")
+    if len(x) == 0:
+        raise ValueError(f"{what} is empty: it needs one or more rows")
+    bad = torch.nonzero(~torch.isfinite(x).all(1)).flatten()
+    if len(bad):
+        raise ValueError(
+            f"{what} has {len(bad)} of {len(x)} rows with NaN or infinity, the first is row {int(bad[0])}"
+        )
+    return x

@@ -1,0 +1,50 @@
+"""A progress bar over several blocks, live where somebody watches, one plain line where output is stored."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from types import TracebackType
+
+from tqdm import tqdm
+
+
+class Progress:
+    """Show the steps done over all blocks; at the end leave one plain line.
+
+    The live bar appears on a terminal and in notebooks opened in Jupyter or VS Code. In batch runs
+    (papermill, nbval, nbconvert) only the final line is printed, so that stored notebooks stay small.
+
+    Args:
+        blocks: Number of blocks.
+        steps: Steps of each block.
+        show: False prints nothing at all.
+    """
+
+    def __init__(self, blocks: int, steps: int, show: bool = True) -> None:
+        self.blocks, self.steps, self.show = blocks, steps, show
+        self._done = [0] * blocks
+        self._started = time.perf_counter()
+        watched = sys.stdout.isatty() or any(v in os.environ for v in ("JPY_SESSION_NAME", "VSCODE_PID"))
+        self._bar = tqdm(
+            total=blocks * steps, unit="step", leave=False, file=sys.stdout, disable=not (show and watched)
+        )
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def update(self, block: int, done: int, loss: float) -> None:
+        """Note that `done` steps of a block (0 is next to the data) are done, at this mean loss."""
+        self._bar.update(done - self._done[block])
+        self._done[block] = done
+        if loss == loss:  # not NaN: known by now
+            self._bar.set_postfix_str(f"block {block + 1}/{self.blocks} loss {loss:.4g}", refresh=False)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+        if self.show and kind is None:
+            seconds = time.perf_counter() - self._started
+            print(f"trained {self.blocks} block(s) of {self.steps:,} steps, elapsed {seconds:.1f} s")

@@ -1,0 +1,101 @@
+"""The folder of a training run: what was asked for, the state of each block, and in the end the flow."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from lfmkit import files
+from lfmkit.checkpoints import load, save_flow
+from lfmkit.flows import Flow
+from lfmkit.training import History
+
+FORMAT = 1
+
+
+class RunFolder:
+    """A folder that belongs to one call of `fit`; the same call finds its work there again.
+
+    ``run.json`` holds the settings and hashes of data and weights; ``block-k.safetensors`` the state of each
+    block's training and ``pool-k.safetensors`` what it trains on, both until the run is finished;
+    ``flow.json`` and the weights beside it the finished flow.
+
+    Args:
+        folder: The folder, already locked for this process.
+        settings: The settings of the call, as plain data.
+        flow: The flow before training.
+        x: The data.
+
+    Raises:
+        ValueError: The folder holds a run that was called otherwise.
+    """
+
+    def __init__(self, folder: Path, settings: dict[str, Any], flow: Flow, x: Tensor) -> None:
+        self.folder, self.blocks = folder, len(flow.blocks)
+        self._file = folder / "run.json"
+        here = digest(flow)
+        asked = {"format": FORMAT, **settings, "data": _sha256([x]), "start": here}
+        if not self._file.exists():
+            files.write_json(self._file, asked)
+            self._about: dict[str, Any] = asked
+            return
+        self._about = files.read_json(self._file)
+        if here == self._about.get("end"):  # the very flow that came out of this run
+            asked["start"] = self._about["start"]
+        names = {"data": "other data", "start": "other starting weights or another architecture"}
+        for key, value in asked.items():
+            if self._about.get(key) != value:
+                what = names.get(key, f"{key}={self._about.get(key)!r} instead of {value!r}")
+                raise ValueError(
+                    f"{folder} holds a run with {what}: call fit as before to go on with it, choose another "
+                    "folder, or delete this one"
+                )
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has come to its end."""
+        return "end" in self._about
+
+    def state_file(self, block: int) -> Path:
+        """Return the file of a block's training state."""
+        return self.folder / f"block-{block + 1}.safetensors"
+
+    def pool_file(self, block: int) -> Path:
+        """Return the file of a block's pushed pool."""
+        return self.folder / f"pool-{block + 1}.safetensors"
+
+    def finish(self, flow: Flow, histories: Sequence[History]) -> None:
+        """Write the trained flow, mark the run as finished, and only then remove what led there."""
+        save_flow(flow, self.folder)
+        self._about |= {"end": digest(flow), "blocks": [asdict(history) for history in histories]}
+        files.write_json(self._file, self._about)
+        for k in range(self.blocks):
+            self.state_file(k).unlink(missing_ok=True)
+            self.pool_file(k).unlink(missing_ok=True)
+
+    def read_finished(self, flow: Flow) -> list[History]:
+        """Put the trained weights into the flow and return the histories."""
+        flow.load_state_dict(load(self.folder, flow.net).state_dict())
+        return [
+            History(past["steps"], past["seconds"], [(k, v) for k, v in past["loss"]])
+            for past in self._about["blocks"]
+        ]
+
+
+def digest(flow: Flow) -> str:
+    """Return the SHA-256 of a flow's shape (steps, paths, couplings) and weights."""
+    shape = repr([(block.gamma, block.path, block.coupling) for block in flow.chain])
+    return _sha256(flow.state_dict().values(), shape)
+
+
+def _sha256(tensors: Any, text: str = "") -> str:
+    digest = hashlib.sha256(text.encode())
+    for tensor in tensors:
+        digest.update(str((tensor.dtype, tuple(tensor.shape))).encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

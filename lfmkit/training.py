@@ -1,0 +1,213 @@
+"""Training one block: a plain loop that can be stopped at any moment and goes on bit for bit.
+
+The loop knows nothing of the other blocks. Its whole state (weights, averages, optimiser, random generator,
+history) is written in one file now and then; a run that finds the file continues from it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lfmkit import couplings, files
+from lfmkit.flows import Block
+
+HISTORY = 100  # records of the loss kept over a run
+
+Report = Callable[[int, float], None]  # called now and then with (steps done, mean loss since the last call)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How each block is trained.
+
+    Args:
+        steps: Optimiser steps.
+        batch: Samples a step.
+        lr: Peak learning rate of Adam.
+        warmup: Steps of linear warm-up, before a cosine decay to 0.
+        clip: Largest gradient norm; None for no clipping.
+        ema: Decay of the exponential moving average of the weights; 0 for none.
+        seed: Seed of all random draws.
+
+    Raises:
+        ValueError: A number is out of its range.
+    """
+
+    steps: int = 5000
+    batch: int = 256
+    lr: float = 3e-3
+    warmup: int = 100
+    clip: float | None = 1.0
+    ema: float = 0.999
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, low in (("steps", 1), ("batch", 1), ("warmup", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < low:
+                raise ValueError(f"{name} must be a whole number >= {low}, got {value!r}")
+        if not (self.lr > 0 and math.isfinite(self.lr)):
+            raise ValueError(f"lr must be positive and finite, got {self.lr}")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema must lie in [0, 1), got {self.ema}")
+        if self.clip is not None and not self.clip > 0:
+            raise ValueError(f"clip must be positive or None, got {self.clip}")
+
+
+@dataclass
+class History:
+    """What happened while a block was trained.
+
+    Attributes:
+        steps: Steps done.
+        seconds: Wall-clock seconds spent, over all runs that contributed.
+        loss: (step, mean loss since the previous record), about 100 over the run.
+    """
+
+    steps: int = 0
+    seconds: float = 0.0
+    loss: list[tuple[int, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The samples a block is trained on: rows of data, diffused by the OU process for time T."""
+
+    data: Tensor
+    T: float = 0.0
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """Return n data-side ends x_l, drawn with replacement, shape (n, d)."""
+        rows = torch.randint(len(self.data), (n,), generator=generator, device=self.data.device)
+        x = self.data[rows]
+        return couplings.ou(x, self.T, generator) if self.T > 0 else x
+
+
+class Trainer:
+    """The state of one block's training: `run` brings it to the end, from wherever it is.
+
+    Args:
+        block: The block; its weights are the start and, after `run`, the result.
+        pool: Its samples.
+        settings: How to train.
+        index: Number of the block in its flow, part of the seed.
+        state_file: Where the state is kept between runs; None to keep it nowhere.
+    """
+
+    def __init__(
+        self, block: Block, pool: Pool, settings: Settings, index: int = 0, state_file: Path | None = None
+    ) -> None:
+        self.block, self.pool, self.settings, self.state_file = block, pool, settings, state_file
+        self.history = History()
+        self.weights: list[Tensor] = [p for p in block.parameters() if p.requires_grad]
+        self.average = [p.detach().clone() for p in self.weights]
+        self.generator = torch.Generator(pool.data.device).manual_seed(settings.seed * 1_000_003 + index)
+        self.optimiser = torch.optim.Adam(self.weights, lr=settings.lr, fused=True)
+        self._loss_sum, self._loss_count = torch.zeros((), device=pool.data.device), 0
+
+    def run(self, report: Report | None = None, save_every: float = 10.0) -> History:
+        """Train to the last step and leave the averaged weights in the block.
+
+        Args:
+            report: Called about every 20 steps.
+            save_every: Seconds between writes of the state file.
+
+        Raises:
+            RuntimeError: The loss is no longer finite.
+        """
+        if self.state_file is not None and self.state_file.exists():
+            self._restore(self.state_file)
+        settings, history = self.settings, self.history
+        every = max(1, settings.steps // HISTORY)
+        resumed, started, saved = history.seconds, time.perf_counter(), time.perf_counter()
+        while history.steps < settings.steps:
+            self._step(history.steps)
+            history.steps += 1
+            now = time.perf_counter()
+            history.seconds = resumed + now - started
+            if history.steps % every == 0 or history.steps == settings.steps:
+                self._record()
+                if report is not None:
+                    report(history.steps, history.loss[-1][1])
+            if self.state_file is not None and now - saved > save_every:
+                self._save(self.state_file)
+                saved = time.perf_counter()
+        if self.state_file is not None:
+            self._save(self.state_file)
+        if settings.ema > 0:
+            with torch.no_grad():
+                torch._foreach_copy_(self.weights, self.average)
+        return history
+
+    def _step(self, k: int) -> None:
+        settings = self.settings
+        for group in self.optimiser.param_groups:
+            group["lr"] = settings.lr * learning_rate_factor(k, settings.steps, settings.warmup)
+        x_l = self.pool.draw(settings.batch, self.generator)
+        t = torch.rand(settings.batch, generator=self.generator, dtype=x_l.dtype, device=x_l.device)
+        loss = self.block.loss(x_l, t, self.generator)
+        self.optimiser.zero_grad()
+        loss.backward()
+        if settings.clip is not None:
+            nn.utils.clip_grad_norm_(self.weights, settings.clip, foreach=True)
+        self.optimiser.step()
+        if settings.ema > 0:
+            decay = min(settings.ema, (1 + k) / (10 + k))  # the first steps must not weigh for ever
+            torch._foreach_lerp_(self.average, [w.detach() for w in self.weights], 1 - decay)
+        self._loss_sum += loss.detach()
+        self._loss_count += 1
+
+    def _record(self) -> None:
+        mean = float(self._loss_sum) / max(1, self._loss_count)
+        if not math.isfinite(mean):
+            raise RuntimeError(
+                f"the loss is no longer finite at step {self.history.steps}: lower lr "
+                f"(now {self.settings.lr}), or set clip"
+            )
+        self.history.loss.append((self.history.steps, mean))
+        self._loss_sum.zero_()
+        self._loss_count = 0
+
+    def _save(self, path: Path) -> None:
+        tensors = {"generator": self.generator.get_state(), "loss_sum": self._loss_sum}
+        for i, (weight, average) in enumerate(zip(self.weights, self.average, strict=True)):
+            tensors |= {f"weight.{i}": weight, f"average.{i}": average}
+            tensors |= {f"optimiser.{i}.{k}": v for k, v in self.optimiser.state[weight].items()}
+        about = {"history": asdict(self.history), "loss_count": self._loss_count}
+        files.write_tensors(path, tensors, about)
+
+    def _restore(self, path: Path) -> None:
+        tensors, about = files.read_tensors(path)
+        self.generator.set_state(tensors["generator"])
+        self._loss_sum.copy_(tensors["loss_sum"])
+        self._loss_count = about["loss_count"]
+        past = about["history"]
+        self.history = History(past["steps"], past["seconds"], [(k, v) for k, v in past["loss"]])
+        with torch.no_grad():
+            for i, (weight, average) in enumerate(zip(self.weights, self.average, strict=True)):
+                weight.copy_(tensors[f"weight.{i}"])
+                average.copy_(tensors[f"average.{i}"])
+                prefix = f"optimiser.{i}."
+                self.optimiser.state[weight] = {
+                    name.removeprefix(prefix): value.to(weight.device)
+                    for name, value in tensors.items()
+                    if name.startswith(prefix)
+                }
+
+
+def learning_rate_factor(step: int, steps: int, warmup: int) -> float:
+    """Return the share of the peak learning rate: linear warm-up, then a cosine down to 0.
+
+    >>> [round(learning_rate_factor(k, 100, 10), 2) for k in (0, 9, 10, 55, 99)]
+    [0.1, 1.0, 1.0, 0.5, 0.0]
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))

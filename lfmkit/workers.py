@@ -1,0 +1,93 @@
+"""Training blocks at the same time: worker processes with one thread each.
+
+For networks of this size one thread a block is faster than two threads on one block, and one thread
+everywhere makes the result independent of the number of workers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import numpy as np
+import torch
+from loky import get_reusable_executor
+from torch import Tensor
+
+from lfmkit.progress import Progress
+from lfmkit.training import History, Trainer
+
+Result = tuple[dict[str, Tensor], History]
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Run torch on one thread inside the with-block."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def train_in_workers(
+    trainers: Sequence[Trainer], workers: int, save_every: float, bar: Progress
+) -> list[Result]:
+    """Run the trainers in worker processes; return each block's weights and history.
+
+    Workers end with this process: by its own hand when it stops, and within a second when it is killed.
+
+    Raises:
+        RuntimeError: A worker was killed, or a block's loss blew up.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        ticks = Path(folder) / "ticks"
+        shown = np.memmap(ticks, dtype=np.float64, mode="w+", shape=(len(trainers), 2))
+        environment = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        executor = get_reusable_executor(max_workers=workers, timeout=60, env=environment)
+        try:
+            futures = [
+                executor.submit(_train, trainer, k, len(trainers), save_every, ticks, os.getpid())
+                for k, trainer in enumerate(trainers)
+            ]
+            while not all(future.done() for future in futures):
+                wait(futures, timeout=0.2)
+                for k, (done, loss) in enumerate(shown.tolist()):
+                    bar.update(k, int(done), loss)
+                for future in futures:
+                    if future.done():
+                        future.result()  # raises at once what went wrong in a worker
+            return [future.result() for future in futures]
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                "a training process was killed, by hand or for lack of memory: call fit again with the same "
+                "arguments to go on from its last checkpoint (out=…), or use fewer workers"
+            ) from error
+        except BaseException:
+            executor.shutdown(wait=True, kill_workers=True)
+            raise
+
+
+def _train(trainer: Trainer, k: int, count: int, save_every: float, ticks: Path, parent: int) -> Result:
+    """Run one trainer in a worker process."""
+    shown = np.memmap(ticks, dtype=np.float64, mode="r+", shape=(count, 2))
+    looked = 0.0
+
+    def report(done: int, loss: float) -> None:
+        nonlocal looked
+        shown[k] = done, loss
+        if time.monotonic() - looked > 0.5:
+            looked = time.monotonic()
+            if os.getppid() != parent:  # nobody waits for this work any more
+                os._exit(1)
+
+    with one_thread():
+        history = trainer.run(report, save_every)
+    return trainer.block.state_dict(), history
