@@ -102,16 +102,21 @@ def locked(folder: Path) -> Iterator[None]:
         RuntimeError: Another process holds the folder.
         OSError: The folder cannot be made or written.
     """
+    lock = FileLock(folder / ".lock", timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock", timeout=0):
-            for leftover in folder.glob(".*.tmp"):  # of a writer that was killed
-                leftover.unlink()
-            yield
+        lock.acquire()
     except Timeout:
         raise RuntimeError(
             f"{folder} is in use by another run: wait for it, or choose another folder"
         ) from None
-    except PermissionError as error:
+    except OSError as error:
         message = f"cannot write to {folder}: {error.strerror}. Choose another folder"
         raise OSError(error.errno, message) from error
+    with lock:
+        for leftover in folder.glob(".*.tmp"):  # of a writer that was killed
+            leftover.unlink()
+        try:
+            yield
+        finally:
+            lock.release()

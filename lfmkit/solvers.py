@@ -82,7 +82,8 @@ def solve(velocity: Velocity, x: Tensor, times: Tensor, solver: Solver, divergen
         return (velocity(state[0], t),)
 
     start = (x, x.new_zeros(len(x))) if divergence else (x,)
-    options: dict[str, object] = {"norm": _norm_of_x}
+    # The last step ends on the last time: beyond it the velocity was never trained.
+    options: dict[str, object] = {"norm": _norm_of_x, "step_t": times[-1:]}
     if solver.method in FIXED:
         options = {"grid_constructor": lambda _f, _x, t: torch.linspace(t[0], t[-1], solver.steps + 1).to(t)}
     try:

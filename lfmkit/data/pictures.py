@@ -107,8 +107,9 @@ class GridMixture:
         scale = torch.tensor(self.spread, dtype=torch.float64)
         centres = torch.stack([self.x[column], self.y[row]], 1)
         cell = float(self.x[1] - self.x[0]) * float(self.y[1] - self.y[0])
-        enough = 256 + int(4 * 100 * math.pi * math.prod(self.spread) / cell)
-        distance, near = torch.cdist(x / scale, centres / scale).topk(min(enough, len(row)), 1, largest=False)
+        enough = 256 + 4 * 100 * math.pi * math.prod(self.spread) / max(cell, 1e-9)
+        count = int(min(enough, len(row)))
+        distance, near = torch.cdist(x / scale, centres / scale).topk(count, 1, largest=False)
         row, column = row[near], column[near]
         log_weight = self.weights[row, column].log() - math.log(2 * math.pi * math.prod(self.spread))
         return log_weight - 0.5 * distance.square(), row, column

@@ -1,0 +1,109 @@
+"""What every flow keeps: each path x coupling x number of local steps, in float64."""
+
+import math
+
+import pytest
+import torch
+from torchdiffeq import odeint
+
+import lfmkit
+from lfmkit import couplings, methods, nets, paths
+from lfmkit.solvers import Solver
+
+SCHEDULES = [(), (0.2,), (0.05, 0.15, 0.4)]
+TIGHT = Solver(rtol=1e-9, atol=1e-9)
+# One network answers for all dimensions of the contract; big weights make its field worth inverting.
+NET = nets.MLP(width=12, depth=2, fourier=3, scale=1.0)
+
+
+@pytest.fixture(params=[(p, c, s) for p in paths.PATHS for c in couplings.COUPLINGS for s in SCHEDULES],
+                ids=lambda v: f"{v[0]}-{v[1]}-{len(v[2])}")  # fmt: skip
+def flow(request):
+    path, coupling, schedule = request.param
+    flow = methods.lfm(2, schedule, path, NET, coupling, seed=1).double()
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+    return flow
+
+
+@pytest.fixture
+def x():
+    return torch.randn(12, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+
+
+def test_shapes_and_counts(flow, x):
+    assert flow.encode(x).shape == flow.decode(x).shape == (12, 2)
+    assert flow.log_prob(x).shape == (12,)
+    assert len(flow.last_nfe) == len(flow.blocks)
+    assert all(n >= 6 for n in flow.last_nfe)
+    assert flow.sample(3, seed=1).dtype == torch.float64
+    assert torch.equal(flow.sample(3, seed=1), flow.decode(flow.noise(3, seed=1)))
+
+
+def test_gradients_reach_every_parameter(flow, x):
+    for block in flow.blocks:
+        loss = block.loss(x, torch.rand(12, dtype=torch.float64), torch.Generator().manual_seed(0))
+        loss.backward()
+    for name, parameter in flow.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_decode_inverts_encode(flow, x):
+    assert torch.allclose(flow.decode(flow.encode(x, TIGHT), TIGHT), x, atol=1e-6)
+
+
+def test_log_det_against_autograd(flow, x):
+    """The integrated divergence is log |det| of the encoder's Jacobian, taken by autograd through RK4."""
+    times = torch.linspace(0, 1, 41, dtype=torch.float64)
+
+    def encode(y):
+        for block in flow.blocks:
+            y = odeint(lambda t, s, block=block: block(s, t), y, times, method="rk4")[-1]
+        return y
+
+    some = x[:3]
+    jacobians = torch.stack(
+        [torch.autograd.functional.jacobian(lambda y: encode(y[None])[0], point) for point in some]
+    )
+    z = encode(some)
+    expected = (
+        torch.linalg.slogdet(jacobians).logabsdet - 0.5 * z.square().sum(1) - math.log(2 * math.pi)
+    ).detach()
+    assert torch.allclose(flow.log_prob(some, TIGHT), expected, atol=2e-5)
+
+
+def test_the_density_integrates_to_one(flow):
+    with torch.no_grad():  # a gentle field keeps the mass inside the grid
+        for parameter in flow.parameters():
+            parameter.mul_(0.7)
+    side = torch.linspace(-9, 9, 61, dtype=torch.float64)
+    log_p = flow.log_prob(torch.cartesian_prod(side, side), Solver("rk4", steps=12))
+    assert float(log_p.exp().sum() * (side[1] - side[0]) ** 2) == pytest.approx(1, abs=5e-3)
+
+
+def test_save_and_load(flow, x, tmp_path):
+    flow.solver = Solver("rk4", steps=7)
+    flow.save(tmp_path)
+    again = lfmkit.load(tmp_path)
+    assert torch.equal(again.log_prob(x), flow.log_prob(x))
+    assert again.last_nfe == flow.last_nfe
+    assert again.schedule == flow.schedule
+    assert [(b.path, b.coupling) for b in again.blocks] == [(b.path, b.coupling) for b in flow.blocks]
+
+
+def test_trajectory(flow, x):
+    there = flow.trajectory(x, points=6, encode=True)
+    back = flow.trajectory(flow.encode(x), points=6)
+    records = 1 + 5 * len(flow.blocks)
+    for trajectory in (there, back):
+        assert trajectory.x.shape == (records, 12, 2)
+        assert trajectory.t.shape == trajectory.block.shape == (records,)
+        assert len(trajectory.nfe) == len(flow.blocks)
+    assert torch.equal(there.x[0], x)
+    assert torch.allclose(there.x[-1], flow.encode(x), atol=1e-3)
+    assert torch.allclose(back.x[-1], x, atol=1e-2)
+    assert there.block[0] == back.block[-1] == 0
+    assert there.t[0] == back.t[-1] == 0

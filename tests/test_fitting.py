@@ -1,0 +1,239 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+import lfmkit
+from lfmkit import files, methods, metrics, nets
+
+NET = nets.MLP(width=24, depth=2, fourier=6, scale=1.0)
+SCHEDULE = (0.1, 0.4)
+
+
+@pytest.fixture
+def x(mixture):
+    return mixture.sample(4000, seed=1)
+
+
+def new(seed=0):
+    return methods.lfm(2, SCHEDULE, net=NET, seed=seed)
+
+
+def same(a, b):
+    theirs = b.state_dict()
+    return all(torch.equal(value, theirs[name]) for name, value in a.state_dict().items())
+
+
+@pytest.mark.parametrize("pool", ["ou", "pushed"])
+def test_fit_learns_the_density(pool, mixture):
+    flow = methods.lfm(2, (0.1, 0.4), net=nets.MLP(width=48, depth=2, fourier=16, scale=1.0))
+    test = mixture.sample(2000, seed=9)
+    floor = -float(mixture.log_prob(test).mean())
+    before = metrics.nll(flow, test, floor)
+    log = lfmkit.fit(flow, mixture.sample(50_000), steps=1200, lr=5e-3, pool=pool, progress=False)
+    after = metrics.nll(flow, test, floor)
+    assert before.excess > 0.3
+    assert -0.02 < after.excess < 0.06
+    assert len(log.blocks) == 3
+    assert all(block.steps == 1200 for block in log.blocks)
+    assert 0 < log.core_seconds <= log.seconds
+
+
+def test_results_do_not_depend_on_workers(x):
+    flows = []
+    for workers in (1, 2, 3):
+        flow = new()
+        lfmkit.fit(flow, x, steps=40, batch=32, pool="ou", workers=workers, seed=5, progress=False)
+        flows.append(flow)
+    assert same(flows[0], flows[1])
+    assert same(flows[0], flows[2])
+    assert not same(flows[0], new())
+
+
+def test_seeds_matter(x):
+    a, b = new(), new()
+    lfmkit.fit(a, x, steps=5, batch=16, progress=False, seed=0)
+    lfmkit.fit(b, x, steps=5, batch=16, progress=False, seed=1)
+    assert not same(a, b)
+
+
+def test_warm_start_begins_where_the_block_before_ended(x):
+    cold, warm = new(), new()
+    for flow, start in ((cold, False), (warm, True)):
+        lfmkit.fit(flow, x, steps=30, lr=1e-9, batch=16, pool="pushed", warm_start=start, progress=False)
+    first, second = (warm.chain[k].state_dict() for k in (0, 1))
+    assert all(torch.allclose(first[name], second[name], atol=1e-6) for name in first)
+    first, second = (cold.chain[k].state_dict() for k in (0, 1))
+    assert not torch.allclose(first["net.out.weight"], second["net.out.weight"], atol=1e-3)
+
+
+def test_a_finished_run_is_read(x, tmp_path):
+    flow = new()
+    log = lfmkit.fit(flow, x, steps=20, batch=16, progress=False, out=tmp_path)
+    again = new()
+    second = lfmkit.fit(again, x, steps=20, batch=16, progress=False, out=tmp_path)
+    assert same(flow, again)
+    assert second.blocks == log.blocks
+    third = lfmkit.fit(flow, x, steps=20, batch=16, progress=False, out=tmp_path)  # the trained flow itself
+    assert third.blocks == log.blocks
+    assert same(lfmkit.load(tmp_path), flow)
+    left = sorted(p.name for p in tmp_path.iterdir() if not p.name.startswith((".", "weights")))
+    assert left == ["flow.json", "run.json"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 21}, "steps=20 instead of 21"),
+        ({"pool": "ou"}, "pool='pushed' instead of 'ou'"),
+        ({"seed": 3}, "seed=0 instead of 3"),
+        ({"x": torch.ones(10, 2)}, "other data"),
+        ({"flow": methods.lfm(2, SCHEDULE, net=NET, seed=1)}, "other starting weights"),
+        ({"flow": methods.lfm(2, SCHEDULE, "trig", net=NET)}, "or another architecture"),
+    ],
+)
+def test_a_folder_belongs_to_one_call(change, message, x, tmp_path):
+    call = {"flow": new(), "x": x, "steps": 20, "batch": 16, "progress": False, "out": tmp_path}
+    lfmkit.fit(**call)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    with pytest.raises(ValueError, match=message):
+        lfmkit.fit(**{**call, "flow": new(), **change})
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_two_runs_cannot_share_a_folder(x, tmp_path):
+    with files.locked(tmp_path), pytest.raises(RuntimeError, match="in use by another run"):
+        lfmkit.fit(new(), x, steps=2, progress=False, out=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"x": torch.zeros(0, 2)}, "is empty"),
+        ({"x": torch.zeros(1, 2)}, "2 or more rows"),
+        ({"x": torch.zeros(5, 3)}, r"the data needs the shape \(n, 2\)"),
+        ({"x": torch.full((5, 2), float("nan"))}, "5 of 5 rows with NaN"),
+        ({"pool": "random"}, "unknown pool 'random'"),
+        ({"workers": 0}, "workers must be"),
+        ({"workers": 2}, "waits for the one before"),
+        ({"steps": 0}, "steps must be"),
+        ({"lr": float("inf")}, "lr must be"),
+    ],
+)
+def test_bad_calls_write_nothing(keywords, message, x, tmp_path):
+    flow = new()
+    with pytest.raises(ValueError, match=message):
+        lfmkit.fit(flow, **{"x": x, "progress": False, "out": tmp_path / "run", **keywords})
+    assert not (tmp_path / "run").exists()
+    assert same(flow, new())
+
+
+def test_flows_that_cannot_be_trained(x, tmp_path):
+    fixed = lfmkit.Flow([lfmkit.Block(lambda x, t: x, 0.1, "linear", "ou")], 2)
+    with pytest.raises(ValueError, match="no trainable parameters"):
+        lfmkit.fit(fixed, x, progress=False)
+    bare = lfmkit.Flow([lfmkit.Block(NET(2), 0.1, "linear", "ou")], 2)
+    with pytest.raises(ValueError, match="network recipe"):
+        lfmkit.fit(bare, x, progress=False, out=tmp_path / "run")
+
+
+def test_an_error_leaves_the_flow_as_it_was(x):
+    flow = new()
+    with pytest.raises(RuntimeError, match="no longer finite"):
+        lfmkit.fit(flow, x, steps=200, lr=1e30, clip=None, warmup=0, progress=False)
+    assert same(flow, new())
+
+
+def test_an_error_in_a_worker_is_raised_here(x):
+    with pytest.raises(RuntimeError, match="no longer finite"):
+        lfmkit.fit(new(), x, steps=200, lr=1e30, clip=None, warmup=0, pool="ou", workers=2, progress=False)
+
+
+def test_progress_is_one_line_where_output_is_stored(x, capsys):
+    lfmkit.fit(new(), x, steps=10, batch=8)
+    said = capsys.readouterr()
+    assert said.out.startswith("trained 3 block(s) of 10 steps, elapsed ")
+    assert said.out.count("\n") == 1
+    lfmkit.fit(new(), x, steps=10, batch=8, progress=False)
+    silent = capsys.readouterr()
+    assert (silent.out, silent.err, said.err) == ("", "", "")
+
+
+RUN = """
+import sys, torch, lfmkit
+from lfmkit import methods, nets
+if __name__ == "__main__":
+    pool, workers, steps, out = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+    torch.set_num_threads(1)
+    x = torch.randn(3000, 2, generator=torch.Generator().manual_seed(0)) * 0.3 + 1
+    flow = methods.lfm(2, (0.1, 0.4), net=nets.MLP(width=24, depth=2, fourier=6, scale=1.0))
+    call = dict(steps=steps, batch=32, pool=pool, workers=workers, out=out, save_every=0.05)
+    lfmkit.fit(flow, x, progress=False, **call)
+"""
+
+
+class Run:
+    """A training run in a process group of its own."""
+
+    def __init__(self, folder, pool, workers, out, steps=2500):
+        script, self.log, self.out = folder / "run.py", folder / "log", out
+        script.write_text(RUN)
+        with open(self.log, "w") as log:
+            command = [sys.executable, script, pool, str(workers), str(steps), out]
+            self.process = subprocess.Popen(command, start_new_session=True, stdout=log, stderr=log)
+
+    def wait(self):
+        assert self.process.wait(180) == 0, self.log.read_text()
+
+    def wait_for_a_checkpoint(self):
+        """Return once this run has written one (or has ended)."""
+
+        def written():
+            return {p.name: p.stat().st_mtime_ns for p in self.out.glob("block-*.safetensors")}
+
+        before = written()
+        while written() == before and self.process.poll() is None:
+            time.sleep(0.005)
+
+    def kill(self, everybody=True):
+        kill = os.killpg if everybody else os.kill
+        kill(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.mark.parametrize(("pool", "workers"), [("pushed", 1), ("ou", 2)])
+def test_killed_at_five_moments_and_resumed(pool, workers, tmp_path):
+    """kill -9 of all processes, at any moment; the last call ends where an undisturbed one ends."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    Run(tmp_path, pool, workers, whole).wait()
+    moments = random.Random(pool)
+    for _ in range(5):
+        run = Run(tmp_path, pool, workers, killed)
+        run.wait_for_a_checkpoint()
+        time.sleep(moments.uniform(0, 0.5))
+        assert run.process.poll() is None, "the run ended before it could be killed: " + run.log.read_text()
+        run.kill()
+    Run(tmp_path, pool, workers, killed).wait()
+    assert same(lfmkit.load(whole), lfmkit.load(killed))
+    ends = [json.loads((folder / "run.json").read_text())["end"] for folder in (whole, killed)]
+    assert ends[0] == ends[1]
+    assert not list(killed.glob(".*.tmp"))
+
+
+def test_workers_end_when_the_run_is_killed(tmp_path):
+    """Only the parent is killed: its workers notice and stop, and the folder is free again."""
+    run = Run(tmp_path, "ou", 2, tmp_path / "out", steps=1_000_000)
+    run.wait_for_a_checkpoint()
+    run.kill(everybody=False)
+    with files.locked(tmp_path / "out"):
+        pass
+    deadline = time.monotonic() + 20
+    while left := subprocess.run(["pgrep", "-g", str(run.process.pid)], capture_output=True).stdout:
+        assert time.monotonic() < deadline, f"still running: {left.decode()}"
+        time.sleep(0.2)
