@@ -5,7 +5,7 @@ encode = data to noise, decode = noise to data; inside a block time runs from 0 
 
 __version__ = "0.1.0"
 
-from lfmkit import couplings, data, methods, metrics, nets, oracles, paths, plots, schedules
+from lfmkit import couplings, data, exercises, methods, metrics, nets, oracles, paths, plots, schedules
 from lfmkit.checkpoints import load
 from lfmkit.fitting import FitLog, fit
 from lfmkit.flows import Block, Flow, Trajectory
@@ -19,6 +19,7 @@ __all__ = [
     "Trajectory",
     "couplings",
     "data",
+    "exercises",
     "fit",
     "load",
     "methods",

@@ -38,7 +38,12 @@ def save_flow(flow: Flow, folder: Path) -> None:
         "lfmkit": __version__,
         "dim": flow.dim,
         "blocks": [
-            {"gamma": b.gamma if math.isfinite(b.gamma) else None, "path": b.path, "coupling": b.coupling}
+            {
+                "gamma": b.gamma if math.isfinite(b.gamma) else None,
+                "path": b.path,
+                "coupling": b.coupling,
+                "precondition": b.precondition,
+            }
             for b in flow.chain
         ],
         "net": nets.to_json(flow.net),
@@ -76,12 +81,10 @@ def load(folder: str | Path, net: nets.Recipe | None = None) -> Flow:
         )
     try:
         recipe = net or nets.from_json(about["net"])
-        blocks = [
-            Block(
-                recipe(about["dim"]), math.inf if b["gamma"] is None else b["gamma"], b["path"], b["coupling"]
-            )
-            for b in about["blocks"]
-        ]
+        blocks = []
+        for b in about["blocks"]:
+            gamma = math.inf if b["gamma"] is None else b["gamma"]
+            blocks.append(Block(recipe(about["dim"]), gamma, b["path"], b["coupling"], b["precondition"]))
         flow = Flow(blocks, about["dim"], recipe, Solver(**about["solver"]))
         weights, digest = folder / about["weights"], about["sha256"]
     except (KeyError, TypeError) as error:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,8 @@ from lfmkit import files, schedules
 from lfmkit.flows import Block, Flow, as_samples
 from lfmkit.progress import Progress
 from lfmkit.runfolder import RunFolder
-from lfmkit.training import History, Pool, Settings, Trainer
+from lfmkit.targets import Averaged, Pairs
+from lfmkit.training import History, Settings, Trainer, measure_moments
 from lfmkit.workers import one_thread, train_in_workers
 
 
@@ -45,13 +47,14 @@ def fit(
     flow: Flow,
     x: Tensor,
     *,
-    steps: int = 5000,
-    batch: int = 256,
-    lr: float = 3e-3,
-    warmup: int = 100,
-    clip: float | None = 1.0,
-    ema: float = 0.999,
+    steps: int | Sequence[int] = 5000,
+    batch: int = 1024,
+    lr: float = 6e-3,
+    warmup: float = 0.02,
+    clip: float | None = None,
+    ema: float = 0.1,
     pool: str = "pushed",
+    targets: str = "pairs",
     warm_start: bool = True,
     workers: int = 1,
     seed: int = 0,
@@ -65,14 +68,16 @@ def fit(
     Args:
         flow: The flow; it is changed only when all blocks are done.
         x: Data, a float tensor of shape (n, dim), n >= 2, in the scale the flow works in.
-        steps: Optimiser steps a block.
+        steps: Optimiser steps of each block; one number, or one for each block, data side first.
         batch: Samples a step.
-        lr: Peak learning rate (linear warm-up, cosine decay to 0).
-        warmup: Steps of warm-up.
+        lr: Peak learning rate of Adam.
+        warmup: Share of the steps in which lr rises, before it falls to 0 along a cosine.
         clip: Largest gradient norm; None for no clipping.
-        ema: Decay of the weights' moving average; 0 for none.
+        ema: How far the average of the weights reaches back, as a share of the steps done; 0 for none.
         pool: What block k is trained on. "pushed": data encoded by the trained blocks before it (Algorithm 1
             of arXiv 2410.02548); "ou": data diffused in closed form, so that all blocks can train at once.
+        targets: "pairs": regress on the velocity between x_l and x_r, as in the paper. "averaged": regress on
+            means of it over nearby data points, with less noise (see `targets.Averaged`; "ou" pool only).
         warm_start: With the "pushed" pool, start each block from the weights of the one before.
         workers: Processes that train blocks at the same time ("ou" pool); results do not depend on it.
         seed: Seed of batches, times and noise.
@@ -92,28 +97,21 @@ def fit(
         RuntimeError: The loss blew up, a worker was killed, or another run uses `out`.
         OSError: `out` cannot be written or the disk is full.
     """
-    settings = Settings(steps=steps, batch=batch, lr=lr, warmup=warmup, clip=clip, ema=ema, seed=seed)
-    if pool not in ("pushed", "ou"):
-        raise ValueError(f"unknown pool {pool!r}: choose 'pushed' or 'ou'")
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise ValueError(f"workers must be a whole number >= 1, got {workers!r}")
-    if workers > 1 and pool == "pushed" and len(flow.blocks) > 1:
-        raise ValueError(
-            "with the 'pushed' pool each block waits for the one before: use workers=1 or pool='ou'"
-        )
-    if workers > 1 and torch.device(device).type != "cpu":
-        raise ValueError("workers train on the CPU: use workers=1 on an accelerator")
+    count = len(flow.blocks)
+    each = [steps] * count if isinstance(steps, int) else list(steps)
+    if len(each) != count:
+        raise ValueError(f"steps needs one number, or one for each of the {count} blocks, got {len(each)}")
+    settings = [Settings(k, batch, lr, warmup, clip, ema, seed) for k in each]
+    _check_choices(flow, pool, targets, workers, device)
     x = as_samples(x, flow.dim, "the data").detach()
     if len(x) < 2:
         raise ValueError("the data needs 2 or more rows, got 1")
-    if not list(flow.parameters()):
-        raise ValueError("the flow has no trainable parameters")
     if out is not None and flow.net is None:
         raise ValueError("out= needs a flow built from a network recipe (net=…)")
     started = time.perf_counter()
     work = copy.deepcopy(flow).to(device)
     x = x.to(next(work.parameters()))
-    about = {**asdict(settings), "pool": pool, "warm_start": warm_start and pool == "pushed"}
+    about = {**asdict(settings[0]), "steps": each, "pool": pool, "targets": targets, "warm_start": warm_start}
     with contextlib.ExitStack() as stack:
         run = None
         if out is not None:
@@ -122,63 +120,99 @@ def fit(
         if run is not None and run.finished:
             histories = run.read_finished(work)
         else:
-            bar = stack.enter_context(Progress(len(flow.blocks), steps, progress))
-            jobs = Jobs(work.chain, settings, run, save_every, bar)
-            histories = jobs.pushed(work, x, warm_start) if pool == "pushed" else jobs.ou(x, workers)
+            bar = stack.enter_context(Progress(each, progress))
+            jobs = Jobs(work, x, settings, targets, run, save_every, bar)
+            histories = jobs.pushed(warm_start) if pool == "pushed" else jobs.ou(workers)
             if run is not None:
                 run.finish(work, histories)
     flow.to(device).load_state_dict(work.state_dict())
     return FitLog(tuple(histories), time.perf_counter() - started, about)
 
 
+def _check_choices(flow: Flow, pool: str, targets: str, workers: int, device: str) -> None:
+    if pool not in ("pushed", "ou"):
+        raise ValueError(f"unknown pool {pool!r}: choose 'pushed' or 'ou'")
+    if targets not in ("pairs", "averaged"):
+        raise ValueError(f"unknown targets {targets!r}: choose 'pairs' or 'averaged'")
+    if targets == "averaged" and (pool != "ou" or any(b.coupling == "shuffled" for b in flow.chain)):
+        raise ValueError(
+            "averaged targets are known in closed form only with pool='ou' and the 'ou' coupling"
+        )
+    if targets == "averaged" and any(b.coupling == "gaussian" and math.isfinite(b.gamma) for b in flow.chain):
+        raise ValueError("averaged targets need the 'ou' coupling in the local blocks")
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise ValueError(f"workers must be a whole number >= 1, got {workers!r}")
+    if workers > 1 and pool == "pushed" and len(flow.blocks) > 1:
+        raise ValueError(
+            "with the 'pushed' pool each block waits for the one before: use workers=1 or pool='ou'"
+        )
+    if workers > 1 and torch.device(device).type != "cpu":
+        raise ValueError("workers train on the CPU: use workers=1 on an accelerator")
+    if not any(p.requires_grad for p in flow.parameters()):
+        raise ValueError("the flow has no trainable parameters")
+
+
 @dataclass
 class Jobs:
-    """Train the blocks of a flow, in this process or in workers."""
+    """Train the blocks of a flow on data x, in this process or in workers."""
 
-    blocks: Sequence[Block]
-    settings: Settings
+    flow: Flow
+    x: Tensor
+    settings: Sequence[Settings]
+    targets: str
     run: RunFolder | None
     save_every: float
     bar: Progress
 
-    def pushed(self, flow: Flow, x: Tensor, warm_start: bool) -> list[History]:
+    def pushed(self, warm_start: bool) -> list[History]:
         """Train block after block; encode the pool through each, once."""
-        histories = []
-        for k, block in enumerate(self.blocks):
+        histories, x, blocks = [], self.x, self.flow.chain
+        for k, block in enumerate(blocks):
             if k > 0:
-                x = self._push(flow, x, k)
+                x = self._push(x, k)
                 if warm_start:
-                    block.load_state_dict(self.blocks[k - 1].state_dict())
-            with one_thread():
-                histories.append(self._trainer(k, Pool(x)).run(partial(self.bar.update, k), self.save_every))
+                    block.load_state_dict(blocks[k - 1].state_dict())
+            histories.append(self._run(self._maker(k, x, 0.0), k))
         return histories
 
-    def ou(self, x: Tensor, workers: int) -> list[History]:
+    def ou(self, workers: int) -> list[History]:
         """Train all blocks on OU marginals of the data, `workers` at a time."""
-        lefts = [0.0, *schedules.times(block.gamma for block in self.blocks[:-1])]
-        pools = [Pool(x, T) for T in lefts]
+        blocks = self.flow.chain
+        lefts = [0.0, *schedules.times(block.gamma for block in blocks[:-1])]
+        makers = [self._maker(k, self.x, T) for k, T in enumerate(lefts)]
         if workers == 1:
-            with one_thread():
-                return [
-                    self._trainer(k, pool).run(partial(self.bar.update, k), self.save_every)
-                    for k, pool in enumerate(pools)
-                ]
-        trainers = [self._trainer(k, pool) for k, pool in enumerate(pools)]
-        results = train_in_workers(trainers, workers, self.save_every, self.bar)
-        for block, (state, _) in zip(self.blocks, results, strict=True):
+            return [self._run(make, k) for k, make in enumerate(makers)]
+        results = train_in_workers(makers, workers, self.save_every, self.bar)
+        for block, (state, _) in zip(blocks, results, strict=True):
             block.load_state_dict(state)
         return [history for _, history in results]
 
-    def _trainer(self, k: int, pool: Pool) -> Trainer:
+    def _maker(self, k: int, x: Tensor, T: float) -> Callable[[], Trainer]:
         state_file = self.run.state_file(k) if self.run is not None else None
-        return Trainer(self.blocks[k], pool, self.settings, k, state_file)
+        return partial(make_trainer, self.flow.chain[k], x, T, self.targets, self.settings[k], k, state_file)
 
-    def _push(self, flow: Flow, x: Tensor, k: int) -> Tensor:
+    def _run(self, make: Callable[[], Trainer], k: int) -> History:
+        with one_thread():
+            return make().run(partial(self.bar.update, k), self.save_every)
+
+    def _push(self, x: Tensor, k: int) -> Tensor:
         """Return the data-side pool of block k: the pool of block k - 1, encoded by that block."""
         file = self.run.pool_file(k) if self.run is not None else None
         if file is not None and file.exists():
             return files.read_tensors(file)[0]["pool"].to(x)
-        x = flow.push(x, k - 1)
+        x = self.flow.push(x, k - 1)
         if file is not None:
             files.write_tensors(file, {"pool": x}, {"block": k})
         return x
+
+
+def make_trainer(
+    block: Block, x: Tensor, T: float, targets: str, settings: Settings, index: int, state_file: Path | None
+) -> Trainer:
+    """Return the trainer of one block whose pool is x diffused for time T; measure the block's moments."""
+    pairs = Pairs(x, T, block.gamma, block.path, block.coupling)
+    measure_moments(block, pairs, settings.seed)
+    if targets == "pairs":
+        return Trainer(block, pairs, settings, index, state_file)
+    averaged = Averaged(x, T, block.gamma, block.path, settings.seed)
+    return Trainer(block, averaged, settings, index, state_file)

@@ -7,7 +7,7 @@ encode = data to noise, decode = noise to data. Inside a block time runs from t 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,44 +16,73 @@ from torch import Tensor, nn
 
 from lfmkit import couplings, paths, schedules
 from lfmkit.nets import Recipe
-from lfmkit.solvers import Solution, Solver, Velocity, solve
+from lfmkit.solvers import Solution, Solver, solve
 
 CHUNK = 10_000  # points solved together: bounds memory, and one rough point cannot slow down all others
 
 
 class Block(nn.Module):
-    """One velocity network with its step size, path and coupling.
+    """One velocity field with its step size, path and coupling.
 
     Args:
-        net: Velocity v(x, t): a module, or any function of x (n, d) and a scalar or (n,) tensor t.
+        net: The velocity v(x, t) itself: any function of x (n, d) and a scalar or (n,) time t. With
+            precondition=True a network F(x, t, noise) inside v = c_skip(t) x + c_out(t) F.
         gamma: OU step size; math.inf for the free block.
         path: Name of the path.
         coupling: Name of the coupling.
+        precondition: Let c_skip x be the best linear guess of dx_t/dt, and c_out the size of what it misses,
+            so that every block's network learns a target of unit size (in the spirit of Elucidating the
+            Design Space of Diffusion-Based Generative Models, arXiv 2206.00364).
+
+    Attributes:
+        moments: E x_l^2, E x_l x_r and E x_r^2, means over the dimensions; `fit` measures them.
     """
 
-    def __init__(self, net: nn.Module | Velocity, gamma: float, path: str, coupling: str) -> None:
+    moments: Tensor
+
+    def __init__(
+        self, net: Callable[..., Tensor], gamma: float, path: str, coupling: str, precondition: bool = False
+    ) -> None:
         super().__init__()
         self.net = net
-        self.gamma, self.path, self.coupling = gamma, path, coupling
-        self._path, self._coupling = paths.named(path), couplings.named(coupling)
+        self.gamma, self.path, self.coupling, self.precondition = gamma, path, coupling, precondition
+        self._path = paths.named(path)
+        couplings.named(coupling)
+        together = math.exp(-gamma) if coupling == "ou" else 0.0
+        self.register_buffer("moments", torch.tensor([1.0, together, 1.0]))  # of data N(0, I)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """Return the velocity at x (n, d) and time t (scalar or (n,)), shape (n, d)."""
-        v: Tensor = self.net(x, t)
-        return v
+        if not self.precondition:
+            return self.net(x, t)
+        skip, out, noise = self._scales(t)
+        return skip[..., None] * x + out[..., None] * self.net(x, t, noise)
 
-    def loss(self, x_l: Tensor, t: Tensor, generator: torch.Generator) -> Tensor:
-        """Return E |v(x_t, t) - dx_t/dt|^2 over a batch, per dimension (a scalar).
+    def loss(self, x: Tensor, t: Tensor, velocity: Tensor) -> Tensor:
+        """Return the mean square error against velocities (n, d) at x (n, d), t (n,).
 
-        Args:
-            x_l: Data-side ends, shape (n, d).
-            t: Times, shape (n,).
-            generator: Source of the noise-side ends.
+        In a preconditioned block it is the error of F, that is, weighted by 1/c_out(t)^2.
         """
-        x_r = self._coupling(x_l, self.gamma, generator)
-        alpha, beta, d_alpha, d_beta = (c[:, None] for c in self._path(t, self.gamma))
-        target = d_alpha * x_l + d_beta * x_r
-        return (self(alpha * x_l + beta * x_r, t) - target).square().mean()
+        if not self.precondition:
+            return (self.net(x, t) - velocity).square().mean()
+        skip, out, noise = self._scales(t)
+        wanted = (velocity - skip[:, None] * x) / out[:, None]
+        return (self.net(x, t, noise) - wanted).square().mean()
+
+    def _scales(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return c_skip, c_out and the deviation of x_t around its linear guess from x_l, shapes of t.
+
+        With M the matrix of the ends' second moments, x_t = (alpha, beta) and x'_t = (alpha', beta') have the
+        moments V = E x^2 and C = E x x', so c_skip = C / V and c_out^2 = E x'^2 - C^2 / V
+        = (alpha beta' - alpha' beta)^2 det M / V.
+        """
+        left, both, right = self.moments
+        alpha, beta, d_alpha, d_beta = self._path(t, self.gamma)
+        V = alpha.square() * left + 2 * alpha * beta * both + beta.square() * right
+        C = alpha * d_alpha * left + (alpha * d_beta + beta * d_alpha) * both + beta * d_beta * right
+        det = left * right - both.square()
+        out = (alpha * d_beta - beta * d_alpha) * (det / V).sqrt()
+        return C / V, out, beta * (det / left).sqrt()
 
 
 @dataclass(frozen=True)

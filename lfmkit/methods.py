@@ -44,8 +44,8 @@ def lfm(
     recipe = net or nets.MLP()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        local = [Block(recipe(dim), gamma, path, coupling) for gamma in steps]
-        free = Block(recipe(dim), math.inf, path, "gaussian")
+        local = [Block(recipe(dim), gamma, path, coupling, precondition=True) for gamma in steps]
+        free = Block(recipe(dim), math.inf, path, "gaussian", precondition=True)
     return Flow([*local, free], dim, recipe)
 
 

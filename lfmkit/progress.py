@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Sequence
 from types import TracebackType
 
 from tqdm import tqdm
@@ -17,18 +18,17 @@ class Progress:
     (papermill, nbval, nbconvert) only the final line is printed, so that stored notebooks stay small.
 
     Args:
-        blocks: Number of blocks.
         steps: Steps of each block.
         show: False prints nothing at all.
     """
 
-    def __init__(self, blocks: int, steps: int, show: bool = True) -> None:
-        self.blocks, self.steps, self.show = blocks, steps, show
-        self._done = [0] * blocks
+    def __init__(self, steps: Sequence[int], show: bool = True) -> None:
+        self.blocks, self.steps, self.show = len(steps), sum(steps), show
+        self._done = [0] * len(steps)
         self._started = time.perf_counter()
         watched = sys.stdout.isatty() or any(v in os.environ for v in ("JPY_SESSION_NAME", "VSCODE_PID"))
         self._bar = tqdm(
-            total=blocks * steps, unit="step", leave=False, file=sys.stdout, disable=not (show and watched)
+            total=self.steps, unit="step", leave=False, file=sys.stdout, disable=not (show and watched)
         )
 
     def __enter__(self) -> Progress:
@@ -47,4 +47,4 @@ class Progress:
         self._bar.close()
         if self.show and kind is None:
             seconds = time.perf_counter() - self._started
-            print(f"trained {self.blocks} block(s) of {self.steps:,} steps, elapsed {seconds:.1f} s")
+            print(f"trained {self.blocks} block(s), {self.steps:,} steps in all, elapsed {seconds:.1f} s")

@@ -15,25 +15,28 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lfmkit import couplings, files
+from lfmkit import files
 from lfmkit.flows import Block
+from lfmkit.targets import Batch, Pairs, Targets
 
 HISTORY = 100  # records of the loss kept over a run
+CHUNK = 16  # batches drawn at a time
+EMA_EVERY = 5  # steps between updates of the average
 
 Report = Callable[[int, float], None]  # called now and then with (steps done, mean loss since the last call)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How each block is trained.
+    """How a block is trained.
 
     Args:
         steps: Optimiser steps.
         batch: Samples a step.
         lr: Peak learning rate of Adam.
-        warmup: Steps of linear warm-up, before a cosine decay to 0.
+        warmup: Share of the steps in which lr rises, before it falls to 0 along a cosine.
         clip: Largest gradient norm; None for no clipping.
-        ema: Decay of the exponential moving average of the weights; 0 for none.
+        ema: How far the average of the weights reaches back, as a share of the steps done; 0 for none.
         seed: Seed of all random draws.
 
     Raises:
@@ -41,22 +44,23 @@ class Settings:
     """
 
     steps: int = 5000
-    batch: int = 256
-    lr: float = 3e-3
-    warmup: int = 100
-    clip: float | None = 1.0
-    ema: float = 0.999
+    batch: int = 1024
+    lr: float = 6e-3
+    warmup: float = 0.02
+    clip: float | None = None
+    ema: float = 0.1
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, low in (("steps", 1), ("batch", 1), ("warmup", 0)):
+        for name in ("steps", "batch"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise ValueError(f"{name} must be a whole number >= {low}, got {value!r}")
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a whole number >= 1, got {value!r}")
         if not (self.lr > 0 and math.isfinite(self.lr)):
             raise ValueError(f"lr must be positive and finite, got {self.lr}")
-        if not 0 <= self.ema < 1:
-            raise ValueError(f"ema must lie in [0, 1), got {self.ema}")
+        for name in ("warmup", "ema"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
         if self.clip is not None and not self.clip > 0:
             raise ValueError(f"clip must be positive or None, got {self.clip}")
 
@@ -76,41 +80,35 @@ class History:
     loss: list[tuple[int, float]] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Pool:
-    """The samples a block is trained on: rows of data, diffused by the OU process for time T."""
-
-    data: Tensor
-    T: float = 0.0
-
-    def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        """Return n data-side ends x_l, drawn with replacement, shape (n, d)."""
-        rows = torch.randint(len(self.data), (n,), generator=generator, device=self.data.device)
-        x = self.data[rows]
-        return couplings.ou(x, self.T, generator) if self.T > 0 else x
-
-
 class Trainer:
     """The state of one block's training: `run` brings it to the end, from wherever it is.
 
     Args:
         block: The block; its weights are the start and, after `run`, the result.
-        pool: Its samples.
+        targets: What it is regressed on.
         settings: How to train.
         index: Number of the block in its flow, part of the seed.
         state_file: Where the state is kept between runs; None to keep it nowhere.
     """
 
     def __init__(
-        self, block: Block, pool: Pool, settings: Settings, index: int = 0, state_file: Path | None = None
+        self,
+        block: Block,
+        targets: Targets,
+        settings: Settings,
+        index: int = 0,
+        state_file: Path | None = None,
     ) -> None:
-        self.block, self.pool, self.settings, self.state_file = block, pool, settings, state_file
+        self.block, self.targets, self.settings, self.state_file = block, targets, settings, state_file
         self.history = History()
         self.weights: list[Tensor] = [p for p in block.parameters() if p.requires_grad]
         self.average = [p.detach().clone() for p in self.weights]
-        self.generator = torch.Generator(pool.data.device).manual_seed(settings.seed * 1_000_003 + index)
-        self.optimiser = torch.optim.Adam(self.weights, lr=settings.lr, fused=True)
-        self._loss_sum, self._loss_count = torch.zeros((), device=pool.data.device), 0
+        device = self.weights[0].device
+        self.generator = torch.Generator(device).manual_seed(settings.seed * 1_000_003 + index)
+        self.optimiser = torch.optim.Adam(self.weights, lr=settings.lr, betas=(0.9, 0.99), fused=True)
+        self._loss_sum, self._loss_count = torch.zeros((), device=device), 0
+        self._chunk: Batch | None = None  # batches are drawn several at a time: one call, less overhead
+        self._chunk_start = self.generator.get_state()
 
     def run(self, report: Report | None = None, save_every: float = 10.0) -> History:
         """Train to the last step and leave the averaged weights in the block.
@@ -141,7 +139,7 @@ class Trainer:
                 saved = time.perf_counter()
         if self.state_file is not None:
             self._save(self.state_file)
-        if settings.ema > 0:
+        if settings.ema > 0 and settings.steps >= EMA_EVERY:
             with torch.no_grad():
                 torch._foreach_copy_(self.weights, self.average)
         return history
@@ -150,19 +148,26 @@ class Trainer:
         settings = self.settings
         for group in self.optimiser.param_groups:
             group["lr"] = settings.lr * learning_rate_factor(k, settings.steps, settings.warmup)
-        x_l = self.pool.draw(settings.batch, self.generator)
-        t = torch.rand(settings.batch, generator=self.generator, dtype=x_l.dtype, device=x_l.device)
-        loss = self.block.loss(x_l, t, self.generator)
+        loss = self.block.loss(*self._batch(k))
         self.optimiser.zero_grad()
         loss.backward()
         if settings.clip is not None:
             nn.utils.clip_grad_norm_(self.weights, settings.clip, foreach=True)
         self.optimiser.step()
-        if settings.ema > 0:
-            decay = min(settings.ema, (1 + k) / (10 + k))  # the first steps must not weigh for ever
-            torch._foreach_lerp_(self.average, [w.detach() for w in self.weights], 1 - decay)
+        if settings.ema > 0 and (k + 1) % EMA_EVERY == 0:
+            weight = min(1.0, EMA_EVERY / (1 + settings.ema * (k + 1)))
+            torch._foreach_lerp_(self.average, [w.detach() for w in self.weights], weight)
         self._loss_sum += loss.detach()
         self._loss_count += 1
+
+    def _batch(self, k: int) -> Batch:
+        """Return the batch of step k; a chunk is drawn again from its start after a restart."""
+        size, place = self.settings.batch, k % CHUNK
+        if place == 0:
+            self._chunk_start = self.generator.get_state()
+        if place == 0 or self._chunk is None:
+            self._chunk = self.targets.draw(CHUNK * size, self.generator)
+        return Batch(*(part[place * size : (place + 1) * size] for part in self._chunk))
 
     def _record(self) -> None:
         mean = float(self._loss_sum) / max(1, self._loss_count)
@@ -176,7 +181,7 @@ class Trainer:
         self._loss_count = 0
 
     def _save(self, path: Path) -> None:
-        tensors = {"generator": self.generator.get_state(), "loss_sum": self._loss_sum}
+        tensors = {"generator": self._chunk_start, "loss_sum": self._loss_sum}
         for i, (weight, average) in enumerate(zip(self.weights, self.average, strict=True)):
             tensors |= {f"weight.{i}": weight, f"average.{i}": average}
             tensors |= {f"optimiser.{i}.{k}": v for k, v in self.optimiser.state[weight].items()}
@@ -202,12 +207,20 @@ class Trainer:
                 }
 
 
-def learning_rate_factor(step: int, steps: int, warmup: int) -> float:
+def learning_rate_factor(step: int, steps: int, warmup: float) -> float:
     """Return the share of the peak learning rate: linear warm-up, then a cosine down to 0.
 
-    >>> [round(learning_rate_factor(k, 100, 10), 2) for k in (0, 9, 10, 55, 99)]
+    >>> [round(learning_rate_factor(k, 100, 0.1), 2) for k in (0, 9, 10, 55, 99)]
     [0.1, 1.0, 1.0, 0.5, 0.0]
     """
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+    rise = warmup * steps
+    if step < rise:
+        return min(1.0, (step + 1) / rise)
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / (steps - rise)))
+
+
+def measure_moments(block: Block, pairs: Pairs, seed: int = 0, n: int = 8192) -> None:
+    """Put the second moments of the ends of n training pairs into a block, for its preconditioning."""
+    generator = torch.Generator(pairs.data.device).manual_seed(seed)
+    x_l, x_r = pairs.ends(n, generator)
+    block.moments.copy_(torch.stack([(a * b).mean() for a, b in ((x_l, x_l), (x_l, x_r), (x_r, x_r))]))

@@ -10,7 +10,7 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -38,9 +38,9 @@ def one_thread() -> Iterator[None]:
 
 
 def train_in_workers(
-    trainers: Sequence[Trainer], workers: int, save_every: float, bar: Progress
+    makers: Sequence[Callable[[], Trainer]], workers: int, save_every: float, bar: Progress
 ) -> list[Result]:
-    """Run the trainers in worker processes; return each block's weights and history.
+    """Make and run trainers in worker processes; return each block's weights and history.
 
     Workers end with this process: by its own hand when it stops, and within a second when it is killed.
 
@@ -49,13 +49,13 @@ def train_in_workers(
     """
     with tempfile.TemporaryDirectory() as folder:
         ticks = Path(folder) / "ticks"
-        shown = np.memmap(ticks, dtype=np.float64, mode="w+", shape=(len(trainers), 2))
+        shown = np.memmap(ticks, dtype=np.float64, mode="w+", shape=(len(makers), 2))
         environment = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         executor = get_reusable_executor(max_workers=workers, timeout=60, env=environment)
         try:
             futures = [
-                executor.submit(_train, trainer, k, len(trainers), save_every, ticks, os.getpid())
-                for k, trainer in enumerate(trainers)
+                executor.submit(_train, make, k, len(makers), save_every, ticks, os.getpid())
+                for k, make in enumerate(makers)
             ]
             while not all(future.done() for future in futures):
                 wait(futures, timeout=0.2)
@@ -75,8 +75,10 @@ def train_in_workers(
             raise
 
 
-def _train(trainer: Trainer, k: int, count: int, save_every: float, ticks: Path, parent: int) -> Result:
-    """Run one trainer in a worker process."""
+def _train(
+    make: Callable[[], Trainer], k: int, count: int, save_every: float, ticks: Path, parent: int
+) -> Result:
+    """Make and run one trainer in a worker process."""
     shown = np.memmap(ticks, dtype=np.float64, mode="r+", shape=(count, 2))
     looked = 0.0
 
@@ -89,5 +91,6 @@ def _train(trainer: Trainer, k: int, count: int, save_every: float, ticks: Path,
                 os._exit(1)
 
     with one_thread():
+        trainer = make()
         history = trainer.run(report, save_every)
     return trainer.block.state_dict(), history

@@ -1,0 +1,176 @@
+"""What a block's network is regressed on: batches of (x_t, t, dx_t/dt), drawn without end.
+
+`Pairs` is the textbook way: draw x_l from the pool and x_r from the coupling, and regress on the velocity of
+the path between them. `Averaged` regresses on the mean of many such velocities, known in closed form.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Generator, Tensor
+
+from lfmkit import couplings, paths, schedules
+
+BINS = 16  # bins of t in which `Averaged` chooses its cells
+
+
+class Batch(NamedTuple):
+    """Places x_t (n, d), times t (n,) and the velocities dx_t/dt to be learned there (n, d)."""
+
+    x: Tensor
+    t: Tensor
+    velocity: Tensor
+
+
+class Targets(Protocol):
+    """A source of training batches."""
+
+    def draw(self, n: int, generator: Generator) -> Batch:
+        """Return n samples in random order."""
+
+
+class Pairs:
+    """Velocities of single paths between x_l and x_r.
+
+    Args:
+        data: Rows the pool is made of, shape (rows, d).
+        T: OU time by which the rows are diffused to give x_l; 0 takes them as they are.
+        gamma: The block's step size.
+        path: Name of its path.
+        coupling: Name of its coupling.
+    """
+
+    def __init__(self, data: Tensor, T: float, gamma: float, path: str, coupling: str) -> None:
+        self.data, self.T, self.gamma = data, T, gamma
+        self.path, self.coupling = paths.named(path), couplings.named(coupling)
+
+    def ends(self, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Return n pairs x_l, x_r, each (n, d); rows are drawn with replacement."""
+        rows = torch.randint(len(self.data), (n,), generator=generator, device=self.data.device)
+        x_l = self.data[rows]
+        if self.T > 0:
+            x_l = couplings.ou(x_l, self.T, generator)
+        return x_l, self.coupling(x_l, self.gamma, generator)
+
+    def draw(self, n: int, generator: Generator) -> Batch:
+        """Return n samples, t uniform on [0, 1)."""
+        x_l, x_r = self.ends(n, generator)
+        t = torch.rand(n, generator=generator, dtype=x_l.dtype, device=x_l.device)
+        alpha, beta, d_alpha, d_beta = (c[:, None] for c in self.path(t, self.gamma))
+        return Batch(alpha * x_l + beta * x_r, t, d_alpha * x_l + d_beta * x_r)
+
+
+class Averaged:
+    """Velocities averaged over a group of data points: the same minimiser with far less noise.
+
+    With the OU coupling and closed-form pools x_t = A x_0 + sqrt(V) e, so for a *group* S of data points the
+    mean E[dx_t/dt | x_t, x_0 in S] is a softmax average. If every row is equally likely to be in the group, and
+    x_t starts from a random member of it, regressing on these means has exactly the minimiser of the usual
+    loss (the tower rule), whatever the groups are. They help most when their members are near each other:
+    the rows are sorted once into a k-d tree, and a group is spread over one of its cells. The size of the
+    cells is chosen for each bin of t: the one with the smallest mean square target, since the signal in it is
+    the same for all. In high dimension nothing is near, and it falls back to the noise of single pairs.
+
+    Related, with a bias: Stable Target Field, arXiv 2302.00670.
+
+    Args:
+        data: Rows, shape (rows, d).
+        T: OU time at the block's data side.
+        gamma: The block's step size.
+        path: Name of its path.
+        seed: Seed of the choice of cells.
+        group: Members of a group.
+        share: Samples x_t that share a group.
+    """
+
+    def __init__(
+        self,
+        data: Tensor,
+        T: float,
+        gamma: float,
+        path: str,
+        seed: int = 0,
+        group: int = 256,
+        share: int = 16,
+    ) -> None:
+        self.data = data[kd_order(data)]
+        self.T, self.gamma, self.path = T, gamma, paths.named(path)
+        self.group, self.share = min(group, len(data)), share
+        self.levels = torch.zeros(BINS, dtype=torch.long, device=data.device)
+        generator = torch.Generator(data.device).manual_seed(seed)
+        sizes = []
+        finest = int(math.log2(len(data) / self.group))
+        for level in range(finest + 1):
+            self.levels.fill_(level)
+            batch = self.draw(64 * self.share * BINS, generator)
+            square = batch.velocity.square().mean(1)
+            bins = (batch.t * BINS).long().clamp(max=BINS - 1)
+            sizes.append(torch.zeros(BINS).to(square).index_add_(0, bins, square))
+        self.levels = torch.stack(sizes).argmin(0)
+
+    def draw(self, n: int, generator: Generator) -> Batch:
+        """Return n samples in random order, t stratified over its bins."""
+        data, share, device = self.data, self.share, self.data.device
+        groups = -(-n // share)
+        bins = torch.randperm(groups, generator=generator, device=device) % BINS
+        u = torch.rand(groups, share, generator=generator, device=device).to(data)
+        t = (bins[:, None] + u) / BINS  # (groups, share)
+        parts = [
+            self._velocities(t_part, self.levels[bin_part], generator)
+            for t_part, bin_part in zip(t.split(128), bins.split(128), strict=True)
+        ]
+        order = torch.randperm(groups * share, generator=generator, device=device)[:n]
+        x, velocity = (torch.cat(part)[order] for part in zip(*parts, strict=True))
+        return Batch(x, t.flatten()[order], velocity)
+
+    def _velocities(self, t: Tensor, level: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Return x_t and E[dx_t/dt | x_t, group] for one random group a row of t (groups, share)."""
+        groups, share = t.shape
+        device, (rows, dim) = self.data.device, self.data.shape
+        cells = 2.0 ** level.double()
+        first = (torch.rand(groups, generator=generator, device=device).double() * cells).floor()
+        offset = torch.rand(groups, 1, generator=generator, device=device).double()
+        spread = (torch.arange(self.group, device=device) + offset) / self.group
+        members = self.data[((first[:, None] + spread) * (rows / cells)[:, None]).long() % rows]
+        centre = members.mean(1, keepdim=True)
+        members = members - centre  # (groups, group, dim), centred for the sake of single precision
+        start = torch.randint(self.group, (groups, share, 1), generator=generator, device=device)
+        x_0 = members.gather(1, start.expand(-1, -1, dim))
+
+        shrink, spread_l = schedules.ou_factors(self.T)  # x_l = shrink x_0 + spread_l e
+        right, spread_r = schedules.ou_factors(self.gamma)  # x_r = right x_l + spread_r e
+        alpha, beta, d_alpha, d_beta = (c[..., None] for c in self.path(t.clamp(min=1e-6), self.gamma))
+        a, b = alpha + beta * right, beta * spread_r  # x_t = a x_l + b e
+        d_a, d_b = d_alpha + d_beta * right, d_beta * spread_r
+        A, V = a * shrink, (a * spread_l).square() + b.square()
+        noise = torch.randn(x_0.shape, generator=generator, dtype=x_0.dtype, device=device)
+        x = A * x_0 + V.sqrt() * noise
+        logits = A / V * (x @ members.mT) - 0.5 * A.square() / V * members.square().sum(2)[:, None]
+        mean_0 = logits.softmax(2) @ members
+        gain = (d_a * a * spread_l**2 + d_b * b) / V
+        velocity = d_a * shrink * (mean_0 + centre) + gain * (x - A * mean_0)
+        return (x + A * centre).flatten(0, 1), velocity.flatten(0, 1)
+
+
+def kd_order(x: Tensor, leaf: int = 16) -> Tensor:
+    """Return an order of the rows in which each of the 2^l equal parts of the list is a compact cell.
+
+    >>> kd_order(torch.tensor([[3.0], [1.0], [2.0], [0.0]]), leaf=1).tolist()
+    [3, 1, 2, 0]
+    """
+    pending, order = [torch.arange(len(x))], []
+    rows = x.detach().cpu()
+    while pending:
+        part = pending.pop()
+        if len(part) <= leaf:
+            order.append(part)
+            continue
+        inside = rows[part]
+        widest = int((inside.amax(0) - inside.amin(0)).argmax())
+        ranked = part[inside[:, widest].argsort(stable=True)]
+        half = len(part) // 2
+        pending += [ranked[half:], ranked[:half]]  # the lower half is taken next
+    return torch.cat(order).to(x.device)
