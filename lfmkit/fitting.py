@@ -18,7 +18,7 @@ from lfmkit import files, schedules
 from lfmkit.flows import Block, Flow, as_samples
 from lfmkit.progress import Progress
 from lfmkit.runfolder import RunFolder
-from lfmkit.targets import Averaged, Pairs
+from lfmkit.targets import Averaged, Pairs, kd_order
 from lfmkit.training import History, Settings, Trainer, measure_moments
 from lfmkit.workers import one_thread, train_in_workers
 
@@ -134,12 +134,9 @@ def _check_choices(flow: Flow, pool: str, targets: str, workers: int, device: st
         raise ValueError(f"unknown pool {pool!r}: choose 'pushed' or 'ou'")
     if targets not in ("pairs", "averaged"):
         raise ValueError(f"unknown targets {targets!r}: choose 'pairs' or 'averaged'")
-    if targets == "averaged" and (pool != "ou" or any(b.coupling == "shuffled" for b in flow.chain)):
-        raise ValueError(
-            "averaged targets are known in closed form only with pool='ou' and the 'ou' coupling"
-        )
-    if targets == "averaged" and any(b.coupling == "gaussian" and math.isfinite(b.gamma) for b in flow.chain):
-        raise ValueError("averaged targets need the 'ou' coupling in the local blocks")
+    local = [block.coupling for block in flow.chain if math.isfinite(block.gamma)]
+    if targets == "averaged" and (pool != "ou" or any(coupling != "ou" for coupling in local)):
+        raise ValueError("averaged targets need pool='ou', and the 'ou' coupling in the local blocks")
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise ValueError(f"workers must be a whole number >= 1, got {workers!r}")
     if workers > 1 and pool == "pushed" and len(flow.blocks) > 1:
@@ -179,7 +176,8 @@ class Jobs:
         """Train all blocks on OU marginals of the data, `workers` at a time."""
         blocks = self.flow.chain
         lefts = [0.0, *schedules.times(block.gamma for block in blocks[:-1])]
-        makers = [self._maker(k, self.x, T) for k, T in enumerate(lefts)]
+        x = self.x[kd_order(self.x)] if self.targets == "averaged" else self.x
+        makers = [self._maker(k, x, T) for k, T in enumerate(lefts)]
         if workers == 1:
             return [self._run(make, k) for k, make in enumerate(makers)]
         results = train_in_workers(makers, workers, self.save_every, self.bar)

@@ -26,7 +26,7 @@ class Block(nn.Module):
 
     Args:
         net: The velocity v(x, t) itself: any function of x (n, d) and a scalar or (n,) time t. With
-            precondition=True a network F(x, t, noise) inside v = c_skip(t) x + c_out(t) F.
+            precondition=True a network F inside v = c_skip(t) x + c_out(t) F(c_in(t) x, t, noise(t)).
         gamma: OU step size; math.inf for the free block.
         path: Name of the path.
         coupling: Name of the coupling.
@@ -55,8 +55,8 @@ class Block(nn.Module):
         """Return the velocity at x (n, d) and time t (scalar or (n,)), shape (n, d)."""
         if not self.precondition:
             return self.net(x, t)
-        skip, out, noise = self._scales(t)
-        return skip[..., None] * x + out[..., None] * self.net(x, t, noise)
+        scale, skip, out, noise = (c[..., None] for c in self._scales(t))
+        return skip * x + out * self.net(scale * x, t, noise[..., 0])
 
     def loss(self, x: Tensor, t: Tensor, velocity: Tensor) -> Tensor:
         """Return the mean square error against velocities (n, d) at x (n, d), t (n,).
@@ -65,24 +65,25 @@ class Block(nn.Module):
         """
         if not self.precondition:
             return (self.net(x, t) - velocity).square().mean()
-        skip, out, noise = self._scales(t)
-        wanted = (velocity - skip[:, None] * x) / out[:, None]
-        return (self.net(x, t, noise) - wanted).square().mean()
+        scale, skip, out, noise = (c[:, None] for c in self._scales(t))
+        return (self.net(scale * x, t, noise[:, 0]) - (velocity - skip * x) / out).square().mean()
 
-    def _scales(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return c_skip, c_out and the deviation of x_t around its linear guess from x_l, shapes of t.
+    def _scales(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return c_in, c_skip, c_out and the size of the noise in c_in x_t, all of the shape of t.
 
-        With M the matrix of the ends' second moments, x_t = (alpha, beta) and x'_t = (alpha', beta') have the
-        moments V = E x^2 and C = E x x', so c_skip = C / V and c_out^2 = E x'^2 - C^2 / V
-        = (alpha beta' - alpha' beta)^2 det M / V.
+        With M the second moments of the ends, x = alpha x_l + beta x_r and its velocity x' have the moments
+        V = E x^2 and C = E x x'. So c_skip = C / V, and c_out^2 = E x'^2 - C^2 / V is
+        (alpha beta' - alpha' beta)^2 det M / V. c_in keeps the size of the input that of x_l at all times.
+        Noise is what of x_t does not follow from x_l linearly.
         """
         left, both, right = self.moments
         alpha, beta, d_alpha, d_beta = self._path(t, self.gamma)
         V = alpha.square() * left + 2 * alpha * beta * both + beta.square() * right
         C = alpha * d_alpha * left + (alpha * d_beta + beta * d_alpha) * both + beta * d_beta * right
         det = left * right - both.square()
+        scale = (left / V).sqrt()
         out = (alpha * d_beta - beta * d_alpha) * (det / V).sqrt()
-        return C / V, out, beta * (det / left).sqrt()
+        return scale, C / V, out, scale * beta * (det / left).sqrt()
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,7 @@ class Flow(nn.Module):
                 solution = self._solve(k, part, times, solver, divergence)
                 part = solution.x[-1]
                 if solution.divergence is not None:
-                    integral = integral + solution.divergence[-1]
+                    integral = integral + solution.divergence
                 nfe[k] += solution.nfe / len(chunks)
             ends.append(part)
             integrals.append(integral)

@@ -27,6 +27,7 @@ PALETTE = {
     "rectified flow": "#009e73",
 }
 LIMIT = 4.5  # half-width of all two-dimensional axes
+EXTENT = (-LIMIT, LIMIT, -LIMIT, LIMIT)
 WIDTH = 10.0  # inches
 
 
@@ -60,9 +61,8 @@ def density(panels: Mapping[str, Tensor], alt: str = "", bins: int = 150) -> Pic
         edges = np.linspace(-LIMIT, LIMIT, bins + 1)
         counts, _, _ = np.histogram2d(x[:, 0], x[:, 1], [edges, edges])
         top = np.quantile(counts[counts > 0], 0.98) if counts.any() else 1.0
-        axis.imshow(
-            counts.T, origin="lower", extent=(-LIMIT, LIMIT, -LIMIT, LIMIT), vmin=0, vmax=top, cmap="magma_r"
-        )
+        seen = np.ma.masked_equal(counts.T, 0)  # no points, no colour
+        axis.imshow(seen, origin="lower", extent=EXTENT, vmin=0, vmax=top, cmap="magma_r")
         axis.set_title(title, fontsize=10)
     return figure
 
@@ -83,14 +83,7 @@ def log_density(
     values = [f(grid).detach().cpu().reshape(points, points).T.numpy() for f in panels.values()]
     top = max(float(v.max()) for v in values)
     for axis, title, value in zip(axes, panels, values, strict=True):
-        axis.imshow(
-            value,
-            origin="lower",
-            extent=(-LIMIT, LIMIT, -LIMIT, LIMIT),
-            vmin=top - 8,
-            vmax=top,
-            cmap="magma_r",
-        )
+        axis.imshow(value, origin="lower", extent=EXTENT, vmin=top - 8, vmax=top, cmap="magma_r")
         axis.set_title(title, fontsize=10)
     return figure
 

@@ -122,7 +122,7 @@ def log_snr(n: int, first: float = 0.1, last: float = 0.775) -> Schedule:
     fine structure gets short steps and coarse structure long ones.
 
     >>> [round(g, 4) for g in log_snr(3)]
-    [0.005, 0.0323, 0.1981]
+    [0.005, 0.0323, 0.1979]
     """
     if not 0 < first <= last:
         raise ValueError(f"noise-to-signal ratios need 0 < first <= last, got {first} and {last}")

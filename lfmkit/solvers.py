@@ -1,7 +1,8 @@
 """Solving a block's ODE: adaptive and fixed-step solvers of torchdiffeq, counted evaluations, divergence.
 
-The adaptive step is controlled by the state x alone. A log-determinant in the error norm would shrink the
-steps although the path of x does not depend on it.
+With an adaptive solver the path of x is solved first, under its own tolerance; the divergence along it is
+then an integral in one variable, done by Clenshaw-Curtis quadrature until it settles. So a rough
+log-determinant does not shrink the steps, and needs fewer evaluations than one a stage.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.func import jvp, vmap
 from torchdiffeq import odeint
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
 
 ADAPTIVE = ("dopri5", "dopri8", "bosh3", "adaptive_heun")
 FIXED = ("euler", "midpoint", "rk4")
+COARSEST, FINEST = 10, 80  # intervals of the quadrature of the divergence
+SETTLED = 300
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Solver:
 
 @dataclass
 class Solution:
-    """States at the requested times, shape (times, n, d); integrated divergence there (times, n); NFE."""
+    """States at the requested times, shape (times, n, d); integrated divergence (n,); evaluations (NFE)."""
 
     x: Tensor
     divergence: Tensor | None
@@ -67,11 +69,13 @@ def solve(velocity: Velocity, x: Tensor, times: Tensor, solver: Solver, divergen
         x: Start, shape (n, d), at times[0].
         times: Increasing or decreasing times, shape (k,), k >= 2.
         solver: Method and tolerances.
-        divergence: Also integrate the exact divergence along the path.
+        divergence: Also integrate the exact divergence along the path, from the first time to the last.
 
     Raises:
         RuntimeError: The solution leaves the finite numbers, or steps shrink to nothing.
     """
+    if divergence and solver.method in ADAPTIVE:
+        return _path_then_divergence(velocity, x, times, solver)
     calls = 0
 
     def field(t: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -81,11 +85,11 @@ def solve(velocity: Velocity, x: Tensor, times: Tensor, solver: Solver, divergen
             return velocity_and_divergence(velocity, state[0], t)
         return (velocity(state[0], t),)
 
-    start = (x, x.new_zeros(len(x))) if divergence else (x,)
-    # The last step ends on the last time: beyond it the velocity was never trained.
-    options: dict[str, object] = {"norm": _norm_of_x, "step_t": times[-1:]}
+    # Adaptive: the last step ends on the last time, for beyond it the velocity was never trained.
+    options: dict[str, object] = {"step_t": times[-1:]}
     if solver.method in FIXED:
         options = {"grid_constructor": lambda _f, _x, t: torch.linspace(t[0], t[-1], solver.steps + 1).to(t)}
+    start = (x, x.new_zeros(len(x))) if divergence else (x,)
     try:
         with torch.no_grad():
             states = odeint(
@@ -98,29 +102,69 @@ def solve(velocity: Velocity, x: Tensor, times: Tensor, solver: Solver, divergen
         ) from error
     if not torch.isfinite(states[0][-1]).all():
         raise RuntimeError(f"{solver.method} left the finite numbers: the learned velocity has blown up")
-    return Solution(states[0], states[1] if divergence else None, calls)
+    return Solution(states[0], states[1][-1] if divergence else None, calls)
 
 
 def velocity_and_divergence(velocity: Velocity, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """Return velocity(x, t), shape (n, d), and its exact divergence, shape (n,).
 
-    Forward mode: the d directional derivatives are pushed through the network together, beside one
-    evaluation of the velocity itself. Good up to about a hundred dimensions.
+    One evaluation and d backward passes to x: twice as fast here as torch's forward mode, which takes
+    smooth activations apart into many small operations. Good up to about a hundred dimensions.
 
     >>> v, div = velocity_and_divergence(lambda x, t: -x * t, torch.ones(3, 2), torch.tensor(0.5))
     >>> div
     tensor([-1., -1., -1.])
     """
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        v = velocity(x, t)
+        total = torch.zeros_like(x[:, 0])
+        for i in range(x.shape[1]) if v.requires_grad else ():
+            (row,) = torch.autograd.grad(v[:, i].sum(), x, retain_graph=True, materialize_grads=True)
+            total = total + row[:, i]
+    return v.detach(), total
 
-    def push(i: Tensor) -> tuple[Tensor, Tensor]:
-        direction = torch.nn.functional.one_hot(i, x.shape[1]).to(x).expand_as(x)
-        v, dv = jvp(lambda y: velocity(y, t), (x,), (direction,))  # type: ignore[misc]
-        return v, (dv * direction).sum(1)
 
-    axes = torch.arange(x.shape[1], device=x.device)
-    v, diagonal = vmap(push, out_dims=(None, 0))(axes)  # type: ignore[arg-type]
-    return v, diagonal.sum(0)
+def clenshaw_curtis(n: int) -> tuple[Tensor, Tensor]:
+    """Return the n + 1 nodes on [0, 1] (n even) and weights of the Clenshaw-Curtis rule, float64.
+
+    The nodes of n are among those of 2n, and lie closest at the ends, where a block's field changes fastest.
+
+    >>> nodes, weights = clenshaw_curtis(4)
+    >>> (weights * nodes**3).sum() # exact up to degree 4
+    tensor(0.2500, dtype=torch.float64)
+    """
+    k = torch.arange(n + 1, dtype=torch.float64)
+    j = torch.arange(1, n // 2 + 1, dtype=torch.float64)
+    share = torch.where(2 * j == n, 1.0, 2.0) / (4 * j * j - 1)
+    weights = (1 - torch.cos(2 * math.pi * k[:, None] * j / n) @ share) / n
+    weights[[0, -1]] /= 2
+    return (1 - torch.cos(math.pi * k / n)) / 2, weights
 
 
-def _norm_of_x(state: tuple[Tensor, ...]) -> Tensor:
-    return state[0].square().mean().sqrt()
+def _path_then_divergence(velocity: Velocity, x: Tensor, times: Tensor, solver: Solver) -> Solution:
+    """Solve for x, recorded at the finest rule's nodes; double the rule until the divergence settles.
+
+    On these smooth integrands a doubling was seen to gain a factor of about a hundred. So when two rules
+    differ by less than SETTLED tolerances (root mean square over the points), the finer one is good to a few.
+    """
+    nodes, _ = clenshaw_curtis(FINEST)
+    span = times[-1] - times[0]
+    path = solve(velocity, x, times[0] + span * nodes.to(times), solver)
+    settled = SETTLED * max(solver.rtol, solver.atol)
+    values: dict[int, Tensor] = {}
+    integral: Tensor | None = None
+    n = COARSEST
+    while True:
+        step = FINEST // n
+        for k in range(0, FINEST + 1, step):
+            if k not in values:
+                values[k] = velocity_and_divergence(
+                    velocity, path.x[k], times[0] + span * nodes[k].to(times)
+                )[1]
+        _, weights = clenshaw_curtis(n)
+        stacked = torch.stack([values[k] for k in range(0, FINEST + 1, step)])
+        before, integral = integral, span * (weights.to(x) @ stacked)
+        if n == FINEST or (before is not None and (integral - before).square().mean().sqrt() < settled):
+            return Solution(path.x[[0, -1]], integral, path.nfe + len(values))
+        n *= 2

@@ -67,17 +67,17 @@ class Averaged:
     """Velocities averaged over a group of data points: the same minimiser with far less noise.
 
     With the OU coupling and closed-form pools x_t = A x_0 + sqrt(V) e, so for a *group* S of data points the
-    mean E[dx_t/dt | x_t, x_0 in S] is a softmax average. If every row is equally likely to be in the group, and
+    mean E[dx_t/dt | x_t, x_0 in S] is a softmax average. If every row is equally likely to be in it, and
     x_t starts from a random member of it, regressing on these means has exactly the minimiser of the usual
     loss (the tower rule), whatever the groups are. They help most when their members are near each other:
-    the rows are sorted once into a k-d tree, and a group is spread over one of its cells. The size of the
+    the rows are sorted into a k-d tree, and a group is spread over one of its cells. The size of the
     cells is chosen for each bin of t: the one with the smallest mean square target, since the signal in it is
     the same for all. In high dimension nothing is near, and it falls back to the noise of single pairs.
 
     Related, with a bias: Stable Target Field, arXiv 2302.00670.
 
     Args:
-        data: Rows, shape (rows, d).
+        data: Rows in the order of `kd_order`, shape (rows, d).
         T: OU time at the block's data side.
         gamma: The block's step size.
         path: Name of its path.
@@ -96,7 +96,7 @@ class Averaged:
         group: int = 256,
         share: int = 16,
     ) -> None:
-        self.data = data[kd_order(data)]
+        self.data = data
         self.T, self.gamma, self.path = T, gamma, paths.named(path)
         self.group, self.share = min(group, len(data)), share
         self.levels = torch.zeros(BINS, dtype=torch.long, device=data.device)
@@ -105,7 +105,7 @@ class Averaged:
         finest = int(math.log2(len(data) / self.group))
         for level in range(finest + 1):
             self.levels.fill_(level)
-            batch = self.draw(64 * self.share * BINS, generator)
+            batch = self.draw(32 * self.share * BINS, generator)
             square = batch.velocity.square().mean(1)
             bins = (batch.t * BINS).long().clamp(max=BINS - 1)
             sizes.append(torch.zeros(BINS).to(square).index_add_(0, bins, square))

@@ -6,6 +6,13 @@ from hypothesis import strategies as st
 from lfmkit import nets
 
 
+def filled(net):
+    """Give the last layer, which starts at zero, random weights."""
+    torch.manual_seed(0)
+    torch.nn.init.normal_(net.out.weight)
+    return net
+
+
 @given(
     width=st.integers(1, 9),
     depth=st.integers(1, 4),
@@ -17,22 +24,31 @@ def test_shapes_time_and_condition(width, depth, fourier, dim, cond):
     net = nets.MLP(width=width, depth=depth, fourier=fourier)(dim, cond)
     x, t = torch.randn(6, dim), torch.rand(6)
     condition = torch.randn(6, cond) if cond else None
-    v = net(x, t, condition)
+    v = net(x, t, cond=condition)
     assert v.shape == (6, dim)
-    one = net(x[2:3], t[2], None if condition is None else condition[2:3])
+    one = net(x[2:3], t[2], cond=None if condition is None else condition[2:3])
     assert torch.allclose(one, v[2:3], atol=1e-5)
 
 
 def test_every_input_matters():
-    torch.manual_seed(0)
-    net = nets.MLP(width=16, depth=2, fourier=3)(2, 2)
-    x, t, c = (
-        torch.randn(4, 2, requires_grad=True),
-        torch.rand(4, requires_grad=True),
-        torch.randn(4, 2, requires_grad=True),
-    )
-    for gradient in torch.autograd.grad(net(x, t, c).square().sum(), (x, t, c)):
+    net = filled(nets.MLP(width=16, depth=2, fourier=3)(2, 2))
+    inputs = [torch.randn(4, 2), torch.rand(4), torch.rand(4), torch.randn(4, 2)]
+    inputs = [value.requires_grad_() for value in inputs]
+    for gradient in torch.autograd.grad(net(*inputs).square().sum(), inputs):
         assert gradient.abs().sum() > 0
+
+
+def test_noise_damps_the_features_that_it_hides():
+    net = filled(nets.MLP(width=16, depth=2, fourier=8, scale=20.0)(2))
+    x, t = torch.randn(50, 2), torch.tensor(0.5)
+    far = x + 0.02 * torch.randn(50, 2)
+
+    @torch.no_grad()
+    def change(noise):
+        return float((net(x, t, torch.tensor(noise)) - net(far, t, torch.tensor(noise))).square().mean())
+
+    assert torch.allclose(net(x, t), net(x, t, torch.tensor(0.0)))
+    assert change(1.0) < 0.05 * change(0.0)
 
 
 def test_a_recipe_survives_json():

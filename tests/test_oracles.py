@@ -59,6 +59,8 @@ def test_one_map_on_a_picture():
     global_flow = exact_flow(rose, (), "linear")
     global_flow.solver = Solver(rtol=1e-6, atol=1e-6)
     assert (flow.encode(points) - global_flow.encode(points)).abs().max() < 1e-3
+    for exact in (flow, global_flow):
+        assert (exact.log_prob(points) - rose.log_prob(points)).abs().max() < 0.02
 
 
 def test_the_density_integrates_to_one(mixture):

@@ -6,8 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfmkit import methods, nets, oracles, schedules
-from lfmkit.training import Pool, Settings, Trainer
+from lfmkit import methods, nets, oracles
+from lfmkit.fitting import make_trainer
+from lfmkit.targets import Pairs
+from lfmkit.training import Settings
 
 NET = nets.MLP(width=32, depth=2, fourier=8, scale=1.0)
 
@@ -15,28 +17,23 @@ NET = nets.MLP(width=32, depth=2, fourier=8, scale=1.0)
 def trainer(settings, path="linear", schedule=(0.3,), block=0, x=None, T=0.0, state_file=None):
     flow = methods.lfm(2, schedule, path, NET)
     x = oracles.GaussianMixture([[0.5, -0.5]], 0.5).sample(5000) if x is None else x
-    return Trainer(flow.chain[block], Pool(x, T), settings, block, state_file)
+    return make_trainer(flow.chain[block], x, T, "pairs", settings, block, state_file)
 
 
 @pytest.mark.parametrize("path", ["linear", "trig", "great_circle"])
 @pytest.mark.parametrize("block", [0, 1])
 def test_training_finds_the_exact_velocity(path, block, mixture):
     """Against the closed form, in the mean over the block's own samples and times."""
-    settings = Settings(steps=1500, batch=256, lr=5e-3, seed=1)
+    settings = Settings(steps=1500, batch=256, seed=1)
     T = (0.0, 0.3)[block]
     job = trainer(settings, path, (0.3,), block, mixture.sample(20_000, seed=2), T)
     job.run()
     exact = oracles.velocities(mixture, (0.3,), path)[block]
-    x = mixture.ou(T).sample(500, seed=8)
-    generator = torch.Generator().manual_seed(9)
-    error = size = 0.0
-    for t in torch.linspace(0.05, 0.95, 10):
-        alpha, beta, *_ = job.block._path(t, job.block.gamma)
-        x_t = alpha * x + beta * job.block._coupling(x, job.block.gamma, generator)
-        v = exact(x_t, t)
-        error += float((job.block(x_t, t) - v).square().mean())
-        size += float(v.square().mean())
-    assert error < 0.1 * size
+    x, t, single = job.targets.draw(1000, torch.Generator().manual_seed(9))
+    v = torch.cat([exact(place[None], time) for place, time in zip(x, t, strict=True)])
+    with torch.no_grad():
+        error = (job.block(x, t) - v).square().mean()
+    assert error < 0.01 * single.square().mean()  # the linear guess alone is off by 2 % and more
 
 
 @pytest.mark.parametrize("steps", [1, 7, 250])
@@ -57,7 +54,8 @@ def test_the_loss_falls(mixture):
 
 
 def test_the_ou_pool_has_the_right_marginal(mixture):
-    x = Pool(mixture.sample(100_000), 0.6).draw(100_000, torch.Generator().manual_seed(0))
+    pairs = Pairs(mixture.sample(100_000), 0.6, math.inf, "linear", "gaussian")
+    x, _ = pairs.ends(100_000, torch.Generator().manual_seed(0))
     later = mixture.ou(0.6)
     assert -float(later.log_prob(x).mean()) == pytest.approx(later.floor, abs=0.015)
 
@@ -75,7 +73,7 @@ def interrupt_at(stop):
 
 
 def test_going_on_from_any_step_ends_bit_for_bit(tmp_path):
-    settings = Settings(steps=60, batch=32, warmup=10)
+    settings = Settings(steps=60, batch=32)
     whole = trainer(settings)
     whole_history = whole.run()
     for stop in (1, 20, 59, 60):
@@ -89,9 +87,9 @@ def test_going_on_from_any_step_ends_bit_for_bit(tmp_path):
 
 
 def test_ema_is_an_average_of_the_weights():
-    """With decay 0 the last weights are kept; with a long average the result lags behind them."""
+    """With 0 the last weights are kept; with a long average the result lags behind them."""
     last = trainer(Settings(steps=50, batch=64, ema=0.0))
-    mean = trainer(Settings(steps=50, batch=64, ema=0.9))
+    mean = trainer(Settings(steps=50, batch=64, ema=0.5))
     last.run()
     mean.run()
     distance = sum(float((a - b).norm()) for a, b in zip(weights(last), weights(mean), strict=True))
@@ -100,7 +98,7 @@ def test_ema_is_an_average_of_the_weights():
 
 
 def test_a_loss_that_blows_up_is_named():
-    job = trainer(Settings(steps=50, batch=16, lr=1e30, clip=None, warmup=0))
+    job = trainer(Settings(steps=50, batch=16, lr=1e30, warmup=0.0))
     with pytest.raises(RuntimeError, match=r"no longer finite at step \d+: lower lr"):
         job.run()
 
@@ -111,7 +109,7 @@ def test_a_loss_that_blows_up_is_named():
             {"steps": 0},
             {"steps": 2.5},
             {"batch": 0},
-            {"warmup": -1},
+            {"warmup": -0.1},
             {"lr": 0.0},
             {"lr": math.nan},
             {"ema": 1.0},
@@ -126,19 +124,3 @@ def test_bad_settings(keywords):
     (name,) = keywords
     with pytest.raises(ValueError, match=f"^{name} must"):
         Settings(**keywords)
-
-
-def test_great_circle_blocks_do_not_swell():
-    """A sanity check of the targets: their mean square is what the path's own length says."""
-    gamma = 0.05
-    shrink, spread = schedules.ou_factors(gamma)
-    flow = methods.lfm(2, (gamma,), "great_circle", NET)
-    x = torch.randn(50_000, 2)
-    with torch.no_grad():
-        flow.chain[0].net.out.weight.zero_()
-        flow.chain[0].net.out.bias.zero_()
-    t = torch.rand(50_000)
-    loss = flow.chain[0].loss(x, t, torch.Generator().manual_seed(0))
-    theta = math.atan2(spread, shrink)
-    # for N(0, I) data E|dx/dt|^2 per dimension is theta^2, the squared angle of the great circle
-    assert float(loss.detach()) == pytest.approx(theta**2, rel=0.03)

@@ -90,11 +90,11 @@ class GridMixture:
 
     def _kernels(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the kernels (n, columns), (n, rows), each at most 1, and the log of what was divided out."""
-        quad_x = ((x[:, :1] - self.x) / self.spread[0]).square_()
-        quad_y = ((x[:, 1:] - self.y) / self.spread[1]).square_()
+        quad_x = ((x[:, :1] - self.x) / self.spread[0]).square()
+        quad_y = ((x[:, 1:] - self.y) / self.spread[1]).square()
         low_x, low_y = quad_x.amin(1, keepdim=True), quad_y.amin(1, keepdim=True)
         log_scale = -0.5 * (low_x + low_y).squeeze(1) - math.log(2 * math.pi * math.prod(self.spread))
-        return quad_x.sub_(low_x).mul_(-0.5).exp_(), quad_y.sub_(low_y).mul_(-0.5).exp_(), log_scale
+        return (-0.5 * (quad_x - low_x)).exp(), (-0.5 * (quad_y - low_y)).exp(), log_scale
 
     def _far(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return log(weight x density) of the inked cells that matter (n, k), and their rows and columns.
