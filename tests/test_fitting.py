@@ -81,7 +81,7 @@ def test_warm_start_begins_where_the_block_before_ended(x):
     names = [name for name in first if name.startswith("net.")]
     assert all(torch.allclose(first[name], second[name], atol=1e-6) for name in names)
     first, second = (cold.chain[k].state_dict() for k in (0, 1))
-    assert not torch.allclose(first["net.out.weight"], second["net.out.weight"], atol=1e-3)
+    assert not torch.allclose(first["net.hidden.0.weight"], second["net.hidden.0.weight"], atol=1e-3)
 
 
 def test_a_finished_run_is_read(x, tmp_path):
