@@ -190,7 +190,8 @@ class Trainer:
 
     def _restore(self, path: Path) -> None:
         tensors, about = files.read_tensors(path)
-        self.generator.set_state(tensors["generator"])
+        self._chunk_start = tensors["generator"]
+        self.generator.set_state(self._chunk_start)
         self._loss_sum.copy_(tensors["loss_sum"])
         self._loss_count = about["loss_count"]
         past = about["history"]

@@ -118,6 +118,19 @@ def test_a_folder_belongs_to_one_call(change, message, x, tmp_path):
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
+def test_a_damaged_training_state_is_named(x, tmp_path):
+    run = Run(tmp_path, "pushed", 1, tmp_path / "out")
+    run.wait_for_a_checkpoint()
+    run.kill()
+    (state,) = (tmp_path / "out").glob("block-1.safetensors")
+    state.write_bytes(state.read_bytes()[:500])
+    again = Run(tmp_path, "pushed", 1, tmp_path / "out")
+    assert again.process.wait(60) != 0
+    last = again.log.read_text().splitlines()[-1]
+    assert "block-1.safetensors is cut off or damaged" in last
+    assert "delete it" in last
+
+
 def test_two_runs_cannot_share_a_folder(x, tmp_path):
     with files.locked(tmp_path), pytest.raises(RuntimeError, match="in use by another run"):
         lfmkit.fit(new(), x, steps=2, progress=False, out=tmp_path)

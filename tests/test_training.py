@@ -78,8 +78,9 @@ def test_going_on_from_any_step_ends_bit_for_bit(tmp_path):
     whole_history = whole.run()
     for stop in (1, 20, 59, 60):
         file = tmp_path / f"{stop}.safetensors"
-        with contextlib.suppress(KeyboardInterrupt):
-            trainer(settings, state_file=file).run(interrupt_at(stop), save_every=0.0)
+        for k in (stop, stop + 1, stop + 3):  # again and again, within one chunk of batches
+            with contextlib.suppress(KeyboardInterrupt):
+                trainer(settings, state_file=file).run(interrupt_at(k), save_every=0.0)
         second = trainer(settings, state_file=file)
         history = second.run(save_every=0.0)
         assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(second), strict=True)), stop

@@ -1,0 +1,71 @@
+import base64
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lfmkit import plots
+
+
+def pixels(figure):
+    """The PNG that a notebook stores."""
+    bundle, metadata = figure._repr_mimebundle_()
+    assert metadata["image/png"]["alt"] == figure.alt != ""
+    assert bundle["text/plain"] == f"<picture: {figure.alt}>"
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))).convert("L"), float)
+
+
+@pytest.fixture
+def points():
+    return torch.randn(3000, 2, generator=torch.Generator().manual_seed(0)) * 0.3 + torch.tensor([2.0, 2.0])
+
+
+def test_density_puts_ink_where_the_points_are(points):
+    image = pixels(plots.density({"one": points}))
+    height, width = image.shape
+    assert image[: height // 2, width // 2 :].mean() < image[height // 2 :, : width // 2].mean() - 2
+
+
+def test_density_has_one_panel_a_title(points):
+    figure = plots.density({"a": points, "b": points[:0], "c": points})
+    assert [axis.get_title() for axis in figure.axes] == ["a", "b", "c"]
+    assert {axis.get_xlim() for axis in figure.axes} == {(-plots.LIMIT, plots.LIMIT)}
+    assert figure.get_size_inches()[0] <= 10
+
+
+def test_log_density_is_dark_where_it_is_likely():
+    image = pixels(plots.log_density({"top": lambda x: 4 * x[:, 1]}, points=20))
+    assert image[: len(image) // 2].mean() < image[len(image) // 2 :].mean()
+
+
+def test_paths_are_drawn(points):
+    states = torch.stack([points, points * 0, -points])
+    figure = plots.paths({"there and back": states}, lines=7)
+    assert len([line for line in figure.axes[0].lines if len(line.get_xdata()) == 3]) == 7
+
+
+def test_losses_are_relative():
+    figure = plots.losses({"block 1": [(1, 4.0), (2, 2.0)], "block 2": [(1, 0.1), (3, 0.1)]})
+    assert [list(line.get_ydata()) for line in figure.axes[0].lines] == [[1.0, 0.5], [1.0, 1.0]]
+
+
+def test_bars_say_their_values():
+    figure = plots.bars({"LFM": 0.5, "FM, small": 0.25, "other": 1.0}, "nats", "title")
+    written = {text.get_text() for text in figure.axes[0].texts}
+    assert written == {"0.5", "0.25", "1"}
+    assert "LFM 0.5" in figure.alt
+    colours = [tuple(bar.get_facecolor()) for bar in figure.axes[0].patches]
+    assert len(set(colours)) == 3
+    pixels(figure)
+
+
+def test_the_same_values_give_the_same_picture(points):
+    first, second = (pixels(plots.density({"x": points})) for _ in range(2))
+    assert np.array_equal(first, second)
+
+
+def test_no_panel():
+    with pytest.raises(ValueError, match="one or more panels"):
+        plots.density({})
