@@ -82,8 +82,9 @@ def log_density(
     grid = torch.cartesian_prod(side, side)
     values = [f(grid).detach().cpu().reshape(points, points).T.numpy() for f in panels.values()]
     top = max(float(v.max()) for v in values)
+    colours = matplotlib.colormaps["magma_r"].with_extremes(under="white")
     for axis, title, value in zip(axes, panels, values, strict=True):
-        axis.imshow(value, origin="lower", extent=EXTENT, vmin=top - 8, vmax=top, cmap="magma_r")
+        axis.imshow(value, origin="lower", extent=EXTENT, vmin=top - 8, vmax=top, cmap=colours)
         axis.set_title(title, fontsize=10)
     return figure
 

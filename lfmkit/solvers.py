@@ -145,8 +145,8 @@ def clenshaw_curtis(n: int) -> tuple[Tensor, Tensor]:
 def _path_then_divergence(velocity: Velocity, x: Tensor, times: Tensor, solver: Solver) -> Solution:
     """Solve for x, recorded at the finest rule's nodes; double the rule until the divergence settles.
 
-    On these smooth integrands a doubling was seen to gain a factor of about a hundred. So when two rules
-    differ by less than SETTLED tolerances (root mean square over the points), the finer one is good to a few.
+    A doubling was seen to gain a factor between 14 (the roughest block) and 300. So when two rules differ by
+    less than SETTLED tolerances in the mean over the points, the finer one errs less than the path itself.
     """
     nodes, _ = clenshaw_curtis(FINEST)
     span = times[-1] - times[0]
@@ -165,6 +165,6 @@ def _path_then_divergence(velocity: Velocity, x: Tensor, times: Tensor, solver: 
         _, weights = clenshaw_curtis(n)
         stacked = torch.stack([values[k] for k in range(0, FINEST + 1, step)])
         before, integral = integral, span * (weights.to(x) @ stacked)
-        if n == FINEST or (before is not None and (integral - before).square().mean().sqrt() < settled):
+        if n == FINEST or (before is not None and (integral - before).abs().mean() < settled):
             return Solution(path.x[[0, -1]], integral, path.nfe + len(values))
         n *= 2

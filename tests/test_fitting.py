@@ -208,7 +208,7 @@ if __name__ == "__main__":
 class Run:
     """A training run in a process group of its own."""
 
-    def __init__(self, folder, pool, workers, out, steps=2500):
+    def __init__(self, folder, pool, workers, out, steps=5000):
         script, self.log, self.out = folder / "run.py", folder / "log", out
         script.write_text(RUN)
         with open(self.log, "w") as log:
