@@ -24,7 +24,6 @@ $(VENV)/test.stamp: $(VENV)/core.stamp
 
 # torchcfm and flow-matching name dozens of packages that the calls measured here never import
 $(VENV)/bench.stamp: $(VENV)/core.stamp
-	$(PIP) pot
 	$(PIP) --no-deps torchcfm flow-matching
 	touch $@
 

@@ -1,0 +1,10 @@
+"""Pictures: pure functions from values to a matplotlib figure, with one palette and fixed axes.
+
+They know tensors and records only. A figure shows itself in Jupyter with its alt text, on any backend.
+"""
+
+from lfmkit.plots.charts import bars, losses
+from lfmkit.plots.clouds import density, log_density, paths
+from lfmkit.plots.figure import EXTENT, LIMIT, PALETTE, Picture
+
+__all__ = ["EXTENT", "LIMIT", "PALETTE", "Picture", "bars", "density", "log_density", "losses", "paths"]
