@@ -37,6 +37,7 @@ def save_flow(flow: Flow, folder: Path) -> None:
         "format": FORMAT,
         "lfmkit": __version__,
         "dim": flow.dim,
+        "cond": flow.cond,
         "blocks": [
             {
                 "gamma": b.gamma if math.isfinite(b.gamma) else None,
@@ -80,11 +81,12 @@ def load(folder: str | Path, net: nets.Recipe | None = None) -> Flow:
             f"format {FORMAT}): update lfmkit"
         )
     try:
-        recipe = net or nets.from_json(about["net"])
+        recipe, cond = net or nets.from_json(about["net"]), about.get("cond", 0)
         blocks = []
         for b in about["blocks"]:
             gamma = math.inf if b["gamma"] is None else b["gamma"]
-            blocks.append(Block(recipe(about["dim"]), gamma, b["path"], b["coupling"], b["precondition"]))
+            velocity = nets.build(recipe, about["dim"], cond)
+            blocks.append(Block(velocity, gamma, b["path"], b["coupling"], b["precondition"], cond))
         flow = Flow(blocks, about["dim"], recipe, Solver(**about["solver"]))
         weights, digest = folder / about["weights"], about["sha256"]
     except (KeyError, TypeError) as error:

@@ -10,13 +10,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from lfmkit import files, schedules
-from lfmkit.flows import Block, Flow, as_samples
-from lfmkit.progress import Progress
+from lfmkit.blocks import Block
+from lfmkit.conditions import as_conditions
+from lfmkit.flows import Flow, as_samples
+from lfmkit.progress import Listener, Progress
 from lfmkit.runfolder import RunFolder
 from lfmkit.targets import Averaged, Pairs, kd_order
 from lfmkit.training import History, Settings, Trainer, measure_moments
@@ -47,6 +50,8 @@ def fit(
     flow: Flow,
     x: Tensor,
     *,
+    cond: Tensor | None = None,
+    partners: Tensor | None = None,
     steps: int | Sequence[int] = 5000,
     batch: int = 1024,
     lr: float = 6e-3,
@@ -56,10 +61,11 @@ def fit(
     pool: str = "pushed",
     targets: str = "pairs",
     warm_start: bool = True,
+    drop: float = 0.1,
     workers: int = 1,
     seed: int = 0,
     device: str = "cpu",
-    progress: bool = True,
+    progress: bool | Listener = True,
     out: str | Path | None = None,
     save_every: float = 10.0,
 ) -> FitLog:
@@ -68,6 +74,8 @@ def fit(
     Args:
         flow: The flow; it is changed only when all blocks are done.
         x: Data, a float tensor of shape (n, dim), n >= 2, in the scale the flow works in.
+        cond: Condition of each row, for a flow built with cond=: (n, c) numbers or (n,) class numbers.
+        partners: Noise-side end of each row, shape (n, dim), for the coupling "pairs" (`rectified_flow`).
         steps: Optimiser steps of each block; one number, or one for each block, data side first.
         batch: Samples a step.
         lr: Peak learning rate of Adam.
@@ -79,10 +87,12 @@ def fit(
         targets: "pairs": regress on the velocity between x_l and x_r, as in the paper. "averaged": regress on
             means of it over nearby data points, with less noise (see `targets.Averaged`; "ou" pool only).
         warm_start: With the "pushed" pool, start each block from the weights of the one before.
+        drop: Share of the samples shown without their condition, so that `guidance` has both to compare.
         workers: Processes that train blocks at the same time ("ou" pool); results do not depend on it.
         seed: Seed of batches, times and noise.
         device: Where to train, for example "cpu" or "cuda"; the flow ends there.
-        progress: Show a progress bar.
+        progress: Show a progress bar; or a function (block, step, loss) -> None, called about every 1% of a
+            block's steps. An exception that it raises stops the training and leaves the flow as it was.
         out: Folder for checkpoints. The same call with the same folder continues a run that was killed, and
             ends where an uninterrupted run ends (on the CPU bit for bit); a finished run is only read.
         save_every: Seconds between checkpoints.
@@ -92,8 +102,9 @@ def fit(
 
     Raises:
         TypeError: x is no floating-point tensor.
-        ValueError: x has NaN or infinite rows, the wrong shape or fewer than 2 rows; a setting is out of
-            range; `out` holds a run with other settings, data or starting weights.
+        ValueError: x has NaN or infinite rows, the wrong shape or fewer than 2 rows; cond or partners do not
+            fit the rows, are missing, or are not what this flow takes; a setting is out of range; `out` holds
+            a run with other settings, data or starting weights.
         RuntimeError: The loss blew up, a worker was killed, or another run uses `out`.
         OSError: `out` cannot be written or the disk is full.
     """
@@ -106,22 +117,26 @@ def fit(
     x = as_samples(x, flow.dim, "the data").detach()
     if len(x) < 2:
         raise ValueError("the data needs 2 or more rows, got 1")
+    given = _check_given(flow, x, cond, partners, targets, drop)
     if out is not None and flow.net is None:
         raise ValueError("out= needs a flow built from a network recipe (net=…)")
     started = time.perf_counter()
     work = copy.deepcopy(flow).to(device)
     x = x.to(next(work.parameters()))
+    given = given.to(x)
     about = {**asdict(settings[0]), "steps": each, "pool": pool, "targets": targets, "warm_start": warm_start}
+    if given.cond is not None:
+        about["drop"] = drop
     with contextlib.ExitStack() as stack:
         run = None
         if out is not None:
             stack.enter_context(files.locked(Path(out)))
-            run = RunFolder(Path(out), about, flow, x)
+            run = RunFolder(Path(out), about, flow, [x, *given.tensors()])
         if run is not None and run.finished:
             histories = run.read_finished(work)
         else:
             bar = stack.enter_context(Progress(each, progress))
-            jobs = Jobs(work, x, settings, targets, run, save_every, bar)
+            jobs = Jobs(work, x, given, settings, targets, run, save_every, bar)
             histories = jobs.pushed(warm_start) if pool == "pushed" else jobs.ou(workers)
             if run is not None:
                 run.finish(work, histories)
@@ -134,9 +149,11 @@ def _check_choices(flow: Flow, pool: str, targets: str, workers: int, device: st
         raise ValueError(f"unknown pool {pool!r}: choose 'pushed' or 'ou'")
     if targets not in ("pairs", "averaged"):
         raise ValueError(f"unknown targets {targets!r}: choose 'pairs' or 'averaged'")
-    local = [block.coupling for block in flow.chain if math.isfinite(block.gamma)]
-    if targets == "averaged" and (pool != "ou" or any(coupling != "ou" for coupling in local)):
-        raise ValueError("averaged targets need pool='ou', and the 'ou' coupling in the local blocks")
+    wanted = ["ou" if math.isfinite(block.gamma) else "gaussian" for block in flow.chain]
+    if targets == "averaged" and (pool != "ou" or wanted != [block.coupling for block in flow.chain]):
+        raise ValueError(
+            "averaged targets need pool='ou', the coupling 'ou' in local blocks, 'gaussian' free"
+        )
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise ValueError(f"workers must be a whole number >= 1, got {workers!r}")
     if workers > 1 and pool == "pushed" and len(flow.blocks) > 1:
@@ -149,12 +166,51 @@ def _check_choices(flow: Flow, pool: str, targets: str, workers: int, device: st
         raise ValueError("the flow has no trainable parameters")
 
 
+class Given(NamedTuple):
+    """What comes with the rows of the data."""
+
+    cond: Tensor | None = None
+    partners: Tensor | None = None
+    drop: float = 0.0
+
+    def to(self, x: Tensor) -> Given:
+        """Return it in the dtype and on the device of x."""
+        cond, partners = (None if part is None else part.to(x) for part in self[:2])
+        return Given(cond, partners, self.drop)
+
+    def tensors(self) -> list[Tensor]:
+        """Return the tensors that are there."""
+        return [part for part in self[:2] if part is not None]
+
+
+def _check_given(
+    flow: Flow, x: Tensor, cond: Tensor | None, partners: Tensor | None, targets: str, drop: float
+) -> Given:
+    if not 0 <= drop <= 1:
+        raise ValueError(f"drop must lie in [0, 1], got {drop}")
+    if cond is not None:
+        cond = as_conditions(cond, flow.cond, len(x), 1.0, x)
+        if targets == "averaged":
+            raise ValueError("averaged targets know no conditions: use targets='pairs'")
+    elif flow.cond:
+        raise ValueError(f"this flow takes a condition of {flow.cond} columns: give cond=")
+    if partners is not None:
+        partners = as_samples(partners, flow.dim, "partners").detach()
+        if len(partners) != len(x):
+            raise ValueError(f"pairs of unequal length: {len(x)} rows of data, {len(partners)} of partners")
+    paired = [block.coupling == "pairs" for block in flow.chain]
+    if any(paired) != (partners is not None) or (any(paired) and len(paired) > 1):
+        raise ValueError("partners= and the coupling 'pairs' go together, in a flow of one block")
+    return Given(cond, partners, drop)
+
+
 @dataclass
 class Jobs:
     """Train the blocks of a flow on data x, in this process or in workers."""
 
     flow: Flow
     x: Tensor
+    given: Given
     settings: Sequence[Settings]
     targets: str
     run: RunFolder | None
@@ -187,7 +243,9 @@ class Jobs:
 
     def _maker(self, k: int, x: Tensor, T: float) -> Callable[[], Trainer]:
         state_file = self.run.state_file(k) if self.run is not None else None
-        return partial(make_trainer, self.flow.chain[k], x, T, self.targets, self.settings[k], k, state_file)
+        return partial(
+            make_trainer, self.flow.chain[k], x, self.given, T, self.targets, self.settings[k], k, state_file
+        )
 
     def _run(self, make: Callable[[], Trainer], k: int) -> History:
         with one_thread():
@@ -198,17 +256,25 @@ class Jobs:
         file = self.run.pool_file(k) if self.run is not None else None
         if file is not None and file.exists():
             return files.read_tensors(file)[0]["pool"].to(x)
-        x = self.flow.push(x, k - 1)
+        x = self.flow.push(x, k - 1, cond=self.given.cond)
         if file is not None:
             files.write_tensors(file, {"pool": x}, {"block": k})
         return x
 
 
 def make_trainer(
-    block: Block, x: Tensor, T: float, targets: str, settings: Settings, index: int, state_file: Path | None
+    block: Block,
+    x: Tensor,
+    given: Given,
+    T: float,
+    targets: str,
+    settings: Settings,
+    index: int,
+    state_file: Path | None,
 ) -> Trainer:
     """Return the trainer of one block whose pool is x diffused for time T; measure the block's moments."""
-    pairs = Pairs(x, T, block.gamma, block.path, block.coupling)
+    cond, partners, drop = given
+    pairs = Pairs(x, T, block.gamma, block.path, block.coupling, partners, cond, drop)
     measure_moments(block, pairs, settings.seed)
     if targets == "pairs":
         return Trainer(block, pairs, settings, index, state_file)

@@ -1,89 +1,27 @@
 """A flow: a chain of blocks, each one velocity network on its own piece of the way from data to noise.
 
-encode = data to noise, decode = noise to data. Inside a block time runs from t = 0 (data side) to t = 1
-(noise side); most other libraries run the other way.
+encode = data to noise, decode = noise to data.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from lfmkit import couplings, paths, schedules
+from lfmkit import schedules
+from lfmkit.blocks import Block
+from lfmkit.conditions import as_conditions, guided
 from lfmkit.nets import Recipe
 from lfmkit.solvers import Solution, Solver, solve
 
+__all__ = ["Block", "Flow", "Trajectory", "as_samples"]
+
 CHUNK = 10_000  # points solved together: bounds memory, and one rough point cannot slow down all others
-
-
-class Block(nn.Module):
-    """One velocity field with its step size, path and coupling.
-
-    Args:
-        net: The velocity v(x, t) itself: any function of x (n, d) and a scalar or (n,) time t. With
-            precondition=True a network F inside v = c_skip(t) x + c_out(t) F(c_in(t) x, t, noise(t)).
-        gamma: OU step size; math.inf for the free block.
-        path: Name of the path.
-        coupling: Name of the coupling.
-        precondition: Let c_skip x be the best linear guess of dx_t/dt, and c_out the size of what it misses,
-            so that every block's network learns a target of unit size (in the spirit of Elucidating the
-            Design Space of Diffusion-Based Generative Models, arXiv 2206.00364).
-
-    Attributes:
-        moments: E x_l^2, E x_l x_r and E x_r^2, means over the dimensions; `fit` measures them.
-    """
-
-    moments: Tensor
-
-    def __init__(
-        self, net: Callable[..., Tensor], gamma: float, path: str, coupling: str, precondition: bool = False
-    ) -> None:
-        super().__init__()
-        self.net = net
-        self.gamma, self.path, self.coupling, self.precondition = gamma, path, coupling, precondition
-        self._path = paths.named(path)
-        couplings.named(coupling)
-        together = math.exp(-gamma) if coupling == "ou" else 0.0
-        self.register_buffer("moments", torch.tensor([1.0, together, 1.0]))  # of data N(0, I)
-
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """Return the velocity at x (n, d) and time t (scalar or (n,)), shape (n, d)."""
-        if not self.precondition:
-            return self.net(x, t)
-        scale, skip, out, noise = (c[..., None] for c in self._scales(t))
-        return skip * x + out * self.net(scale * x, t, noise[..., 0])
-
-    def loss(self, x: Tensor, t: Tensor, velocity: Tensor) -> Tensor:
-        """Return the mean square error against velocities (n, d) at x (n, d), t (n,).
-
-        In a preconditioned block it is the error of F, that is, weighted by 1/c_out(t)^2.
-        """
-        if not self.precondition:
-            return (self.net(x, t) - velocity).square().mean()
-        scale, skip, out, noise = (c[:, None] for c in self._scales(t))
-        return (self.net(scale * x, t, noise[:, 0]) - (velocity - skip * x) / out).square().mean()
-
-    def _scales(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return c_in, c_skip, c_out and the size of the noise in c_in x_t, all of the shape of t.
-
-        With M the second moments of the ends, x = alpha x_l + beta x_r and its velocity x' have the moments
-        V = E x^2 and C = E x x'. So c_skip = C / V, and c_out^2 = E x'^2 - C^2 / V is
-        (alpha beta' - alpha' beta)^2 det M / V. c_in keeps the size of the input that of x_l at all times.
-        Noise is what of x_t does not follow from x_l linearly.
-        """
-        left, both, right = self.moments
-        alpha, beta, d_alpha, d_beta = self._path(t, self.gamma)
-        V = alpha.square() * left + 2 * alpha * beta * both + beta.square() * right
-        C = alpha * d_alpha * left + (alpha * d_beta + beta * d_alpha) * both + beta * d_beta * right
-        det = left * right - both.square()
-        scale = (left / V).sqrt()
-        out = (alpha * d_beta - beta * d_alpha) * (det / V).sqrt()
-        return scale, C / V, out, scale * beta * (det / left).sqrt()
 
 
 @dataclass(frozen=True)
@@ -142,21 +80,46 @@ class Flow(nn.Module):
         """The number of trainable numbers in all blocks."""
         return sum(p.numel() for p in self.parameters())
 
-    def encode(self, x: Tensor, solver: Solver | None = None) -> Tensor:
+    @property
+    def cond(self) -> int:
+        """The number of columns of the condition this flow takes; 0 where it takes none."""
+        return self.chain[0].cond
+
+    def encode(
+        self, x: Tensor, solver: Solver | None = None, cond: Tensor | None = None, guidance: float = 1.0
+    ) -> Tensor:
         """Map data x (n, d) to noise (n, d).
 
+        Args:
+            x: Data.
+            solver: Solver of every block; the flow's own when left out.
+            cond: Conditions of a conditional flow: (n, c) numbers, (c,) for all, or (n,) whole class numbers.
+                None: without condition.
+            guidance: w in v(x) + w (v(x | cond) - v(x)); 1 is the conditional flow itself, other values
+                evaluate the network twice (Classifier-Free Diffusion Guidance, arXiv 2207.12598).
+
         Raises:
-            ValueError: x is not a finite (n, dim) matrix.
+            ValueError: x is not a finite (n, dim) matrix; the condition does not fit, or guidance comes
+                without one.
         """
-        return self._through(x, +1, solver)[0]
+        return self._through(x, +1, solver, cond, guidance)[0]
 
-    def decode(self, z: Tensor, solver: Solver | None = None) -> Tensor:
+    def decode(
+        self, z: Tensor, solver: Solver | None = None, cond: Tensor | None = None, guidance: float = 1.0
+    ) -> Tensor:
         """Map noise z (n, d) to data (n, d): the inverse of `encode` up to the solver's error."""
-        return self._through(z, -1, solver)[0]
+        return self._through(z, -1, solver, cond, guidance)[0]
 
-    def sample(self, n: int, seed: int = 0, solver: Solver | None = None) -> Tensor:
+    def sample(
+        self,
+        n: int,
+        seed: int = 0,
+        solver: Solver | None = None,
+        cond: Tensor | None = None,
+        guidance: float = 1.0,
+    ) -> Tensor:
         """Return n samples (n, d): decoded N(0, I) noise of the given seed."""
-        return self.decode(self.noise(n, seed), solver)
+        return self.decode(self.noise(n, seed), solver, cond, guidance)
 
     def noise(self, n: int, seed: int = 0) -> Tensor:
         """Return the N(0, I) noise (n, d) that `sample` decodes."""
@@ -165,13 +128,21 @@ class Flow(nn.Module):
         z = torch.randn(n, self.dim, generator=torch.Generator().manual_seed(seed))
         return z.to(self._like())
 
-    def log_prob(self, x: Tensor, solver: Solver | None = None) -> Tensor:
+    def log_prob(
+        self, x: Tensor, solver: Solver | None = None, cond: Tensor | None = None, guidance: float = 1.0
+    ) -> Tensor:
         """Return log N(encode(x)) + the sum over blocks of the integrated exact divergence, (n,), nats."""
-        z, divergence = self._through(x, +1, solver, divergence=True)
+        z, divergence = self._through(x, +1, solver, cond, guidance, divergence=True)
         return divergence - 0.5 * z.square().sum(1) - 0.5 * self.dim * math.log(2 * math.pi)
 
     def trajectory(
-        self, start: Tensor, points: int = 50, solver: Solver | None = None, encode: bool = False
+        self,
+        start: Tensor,
+        points: int = 50,
+        solver: Solver | None = None,
+        encode: bool = False,
+        cond: Tensor | None = None,
+        guidance: float = 1.0,
     ) -> Trajectory:
         """Record the way of start (n, d) through the chain: noise to data, or with encode=True data to noise.
 
@@ -180,16 +151,19 @@ class Flow(nn.Module):
             points: Records a block, both ends included; neighbouring blocks share theirs.
             solver: Solver of every block.
             encode: Run from data to noise.
+            cond: As for `encode`.
+            guidance: As for `encode`.
         """
         if points < 2:
             raise ValueError(f"a trajectory needs 2 or more points a block, got {points}")
-        x, solver = self._checked(start), solver or self.solver
+        x = self._checked(start)
+        cond = as_conditions(cond, self.cond, len(x), guidance, x)
         order = range(len(self.blocks)) if encode else range(len(self.blocks) - 1, -1, -1)
         times = torch.linspace(0, 1, points, dtype=x.dtype, device=x.device)
         times = times if encode else times.flip(0)
         t, states, index, nfe = [times[:1]], [x[None]], [torch.tensor([order[0]])], {}
         for k in order:
-            solution = solve(self.chain[k], states[-1][-1], times, solver)
+            solution = self._solve(k, states[-1][-1], times, solver, cond, guidance)
             t.append(times[1:])
             states.append(solution.x[1:])
             index.append(torch.full((points - 1,), k))
@@ -199,11 +173,12 @@ class Flow(nn.Module):
             torch.cat(t), torch.cat(states), torch.cat(index), tuple(nfe[k] for k in sorted(nfe))
         )
 
-    def push(self, x: Tensor, block: int, solver: Solver | None = None) -> Tensor:
+    def push(self, x: Tensor, block: int, solver: Solver | None = None, cond: Tensor | None = None) -> Tensor:
         """Map x (n, d) through one block only, from its data side to its noise side."""
-        times = torch.tensor([0.0, 1.0])
-        parts = [self._solve(block, part, times, solver) for part in self._checked(x).split(CHUNK)]
-        return torch.cat([part.x[-1] for part in parts])
+        x, times = self._checked(x), torch.tensor([0.0, 1.0])
+        cond = as_conditions(cond, self.cond, len(x), 1.0, x)
+        parts = zip(x.split(CHUNK), _split(cond, len(x)), strict=True)
+        return torch.cat([self._solve(block, part, times, solver, c).x[-1] for part, c in parts])
 
     def save(self, folder: str | Path) -> None:
         """Write flow.json and the weights (safetensors) to a folder, made if need be."""
@@ -212,18 +187,25 @@ class Flow(nn.Module):
         save_flow(self, Path(folder))
 
     def _through(
-        self, x: Tensor, direction: int, solver: Solver | None, divergence: bool = False
+        self,
+        x: Tensor,
+        direction: int,
+        solver: Solver | None,
+        cond: Tensor | None,
+        guidance: float,
+        divergence: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Solve all blocks in turn, chunk by chunk; return the end states and the integrated divergence."""
         x = self._checked(x)
+        cond = as_conditions(cond, self.cond, len(x), guidance, x)
         times = torch.tensor([0.0, 1.0] if direction > 0 else [1.0, 0.0])
         order = list(range(len(self.blocks)))[::direction]
         ends, integrals, nfe = [], [], torch.zeros(len(order))
         chunks = x.split(CHUNK)
-        for part in chunks:
+        for part, part_cond in zip(chunks, _split(cond, len(x)), strict=True):
             integral = part.new_zeros(len(part))
             for k in order:
-                solution = self._solve(k, part, times, solver, divergence)
+                solution = self._solve(k, part, times, solver, part_cond, guidance, divergence)
                 part = solution.x[-1]
                 if solution.divergence is not None:
                     integral = integral + solution.divergence
@@ -234,12 +216,21 @@ class Flow(nn.Module):
         return torch.cat(ends), torch.cat(integrals)
 
     def _solve(
-        self, block: int, x: Tensor, times: Tensor, solver: Solver | None, divergence: bool = False
+        self,
+        block: int,
+        x: Tensor,
+        times: Tensor,
+        solver: Solver | None,
+        cond: Tensor | None = None,
+        guidance: float = 1.0,
+        divergence: bool = False,
     ) -> Solution:
+        velocity, evaluations = guided(self.chain[block], cond, guidance)
         try:
-            return solve(self.chain[block], x, times.to(x), solver or self.solver, divergence)
+            found = solve(velocity, x, times.to(x), solver or self.solver, divergence)
         except RuntimeError as error:
             raise RuntimeError(f"block {block + 1} of {len(self.blocks)}: {error}") from error
+        return replace(found, nfe=found.nfe * evaluations)
 
     def _like(self) -> Tensor:
         """Return a tensor of the parameters' device and dtype (float32 on the CPU without parameters)."""
@@ -247,6 +238,10 @@ class Flow(nn.Module):
 
     def _checked(self, x: Tensor) -> Tensor:
         return as_samples(x, self.dim).to(self._like() if next(self.parameters(), None) is not None else x)
+
+
+def _split(cond: Tensor | None, n: int) -> Sequence[Tensor | None]:
+    return [None] * -(-n // CHUNK) if cond is None else cond.split(CHUNK)
 
 
 def as_samples(x: Tensor, dim: int, what: str = "x") -> Tensor:

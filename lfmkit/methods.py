@@ -1,4 +1,8 @@
-"""The methods, one under another in the same form: what differs between them is what the eye sees."""
+"""The methods, one under another in the same form: what differs between them is what the eye sees.
+
+Each takes a schedule: with the empty one it is the method its name says, one network from data to noise; with
+local steps it is Local Flow Matching with that method inside every block.
+"""
 
 from __future__ import annotations
 
@@ -8,29 +12,36 @@ from collections.abc import Iterable
 import torch
 
 from lfmkit import nets, schedules
-from lfmkit.flows import Block, Flow
+from lfmkit.blocks import Block
+from lfmkit.couplings import ALONE
+from lfmkit.flows import Flow
+
+Schedule = Iterable[float]
 
 
 def lfm(
     dim: int,
-    schedule: Iterable[float] | None = None,
+    schedule: Schedule | None = None,
     path: str = "linear",
     net: nets.Recipe | None = None,
     coupling: str = "ou",
     seed: int = 0,
+    cond: int = 0,
 ) -> Flow:
     """Build a Local Flow Matching flow: one block for each OU step of the schedule, and a free block.
 
     Args:
         dim: Dimension of the data.
         schedule: Local step sizes; `schedules.log_snr(3)` when left out; () is global flow matching.
-        path: "linear", "trig" or "great_circle".
+        path: "linear", "trig", "great_circle", "vp" or "bridge".
         net: Recipe of each block's network; `nets.MLP()` when left out.
         coupling: "ou", or "shuffled" as a control. The free block's is always "gaussian".
         seed: Seed of the initial weights.
+        cond: Columns of a condition the flow takes (for classes, their number); 0 for none.
 
     Raises:
-        ValueError: A step is not positive and finite, the path or coupling is unknown, dim < 1.
+        ValueError: A step is not positive and finite, the path or coupling is unknown, dim < 1, or the
+            coupling mixes samples of different conditions.
 
     Reference: Local Flow Matching, arXiv 2410.02548.
 
@@ -38,20 +49,102 @@ def lfm(
     >>> len(flow.blocks), flow.schedule
     (3, (0.1, 0.5))
     """
-    if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
-        raise ValueError(f"dim must be a whole number >= 1, got {dim!r}")
-    steps = schedules.log_snr(3) if schedule is None else schedules.check(schedule)
-    recipe = net or nets.MLP()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        local = [Block(recipe(dim), gamma, path, coupling, precondition=True) for gamma in steps]
-        free = Block(recipe(dim), math.inf, path, "gaussian", precondition=True)
-    return Flow([*local, free], dim, recipe)
+    steps = schedules.log_snr(3) if schedule is None else schedule
+    return _chain(dim, steps, path, coupling, "gaussian", net, seed, cond)
 
 
-def fm(dim: int, path: str = "linear", net: nets.Recipe | None = None, seed: int = 0) -> Flow:
-    """Build global flow matching: one network all the way from data to noise, the empty schedule.
+def fm(
+    dim: int,
+    schedule: Schedule = (),
+    path: str = "linear",
+    net: nets.Recipe | None = None,
+    seed: int = 0,
+    cond: int = 0,
+) -> Flow:
+    """Build flow matching: straight paths between data and independent noise.
 
     Reference: Flow Matching for Generative Modeling, arXiv 2210.02747.
     """
-    return lfm(dim, (), path, net, seed=seed)
+    return _chain(dim, schedule, path, "ou", "gaussian", net, seed, cond)
+
+
+def interflow(
+    dim: int, schedule: Schedule = (), net: nets.Recipe | None = None, seed: int = 0, cond: int = 0
+) -> Flow:
+    """Build InterFlow: trigonometric paths between data and independent noise.
+
+    Reference: Building Normalizing Flows with Stochastic Interpolants, arXiv 2209.15571.
+    """
+    return _chain(dim, schedule, "trig", "ou", "gaussian", net, seed, cond)
+
+
+def vp(
+    dim: int, schedule: Schedule = (), net: nets.Recipe | None = None, seed: int = 0, cond: int = 0
+) -> Flow:
+    """Build the variance-preserving diffusion: one field for the probability flow of the whole OU process.
+
+    Reference: Score-Based Generative Modeling through SDEs, arXiv 2011.13456.
+    """
+    return _chain(dim, schedule, "vp", "ou", "gaussian", net, seed, cond)
+
+
+def ot_cfm(
+    dim: int, schedule: Schedule = (), net: nets.Recipe | None = None, seed: int = 0, cond: int = 0
+) -> Flow:
+    """Build OT-CFM: straight paths between ends paired by exact minibatch transport plans.
+
+    With a condition its noise is paired across classes, so that given a class it is no longer N(0, I)
+    (The Curse of Conditions, arXiv 2503.10636).
+
+    Reference: Improving and Generalizing Flow-Based Generative Models with Minibatch Optimal Transport,
+    arXiv 2302.00482.
+    """
+    return _chain(dim, schedule, "linear", "minibatch_ot", "minibatch_ot", net, seed, cond)
+
+
+def sb_cfm(
+    dim: int, schedule: Schedule = (), net: nets.Recipe | None = None, seed: int = 0, cond: int = 0
+) -> Flow:
+    """Build SB-CFM: Brownian bridges between ends paired by entropic plans, a Schroedinger bridge's flow.
+
+    Reference: as for `ot_cfm`.
+    """
+    return _chain(dim, schedule, "bridge", "sinkhorn", "sinkhorn", net, seed, cond)
+
+
+def rectified_flow(dim: int, net: nets.Recipe | None = None, seed: int = 0, cond: int = 0) -> Flow:
+    """Build a rectified flow: straight paths between given pairs, those of a flow trained before.
+
+    Train it by ``fit(flow, x, partners=z)``, or let `distillation.reflow` make the pairs and train it.
+
+    Reference: Flow Straight and Fast, arXiv 2209.03003.
+    """
+    return _chain(dim, (), "linear", "pairs", "pairs", net, seed, cond)
+
+
+def _chain(
+    dim: int,
+    schedule: Schedule,
+    path: str,
+    coupling: str,
+    free: str,
+    net: nets.Recipe | None,
+    seed: int,
+    cond: int,
+) -> Flow:
+    """Build the blocks: `coupling` in the local ones, `free` in the last."""
+    for name, value, least in (("dim", dim, 1), ("cond", cond, 0)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
+    steps, recipe = schedules.check(schedule), net or nets.MLP()
+    if cond and steps and coupling not in ALONE:
+        raise ValueError(
+            f"the coupling {coupling!r} would pair samples of different conditions in local blocks: use 'ou'"
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        blocks = [
+            Block(nets.build(recipe, dim, cond), gamma, path, kind, True, cond)
+            for gamma, kind in [*((gamma, coupling) for gamma in steps), (math.inf, free)]
+        ]
+    return Flow(blocks, dim, recipe)

@@ -193,9 +193,12 @@ def _block_velocity(left: Density, path: paths.Path, gamma: float) -> Velocity:
     shrink, spread = schedules.ou_factors(gamma)
 
     def velocity(x: Tensor, t: Tensor) -> Tensor:
-        # x_t = alpha x_l + beta (e^-gamma x_l + sqrt(1 - e^-2gamma) g) is A x_l + B g
-        alpha, beta, d_alpha, d_beta = (float(c) for c in path(t.double(), gamma))
-        v = left.velocity(x, alpha + beta * shrink, beta * spread, d_alpha + d_beta * shrink, d_beta * spread)
-        return v.to(x.dtype)
+        # x_t = alpha x_l + beta (e^-gamma x_l + sqrt(1 - e^-2gamma) g) + sigma e is a x_l + b g'
+        curves = (float(c) for c in path(t.double(), gamma))
+        alpha, beta, d_alpha, d_beta, sigma, d_sigma = curves
+        a, d_a = alpha + beta * shrink, d_alpha + d_beta * shrink
+        b = math.hypot(beta * spread, sigma)  # independent noises are one: b b' = sum of their products
+        d_b = (beta * spread * d_beta * spread + sigma * d_sigma) / b if b > 0 else d_beta * spread
+        return left.velocity(x, a, b, d_a, d_b).to(x.dtype)
 
     return velocity

@@ -1,8 +1,8 @@
-"""Paths between the two ends of a block: x_t = alpha(t) x_l + beta(t) x_r.
+"""Paths between the two ends of a block: x_t = alpha(t) x_l + beta(t) x_r, and noise on the way for a bridge.
 
 Time t runs from 0 (data side, x_l) to 1 (noise side, x_r).
 A path is a function of the time t and the block's step size gamma (math.inf for the free block) that
-returns the two coefficient curves and their time derivatives. All paths start at x_l and end at x_r.
+returns the coefficient curves and their time derivatives. All paths start at x_l and end at x_r.
 """
 
 from __future__ import annotations
@@ -18,15 +18,22 @@ from lfmkit.schedules import ou_factors
 
 
 class Curves(NamedTuple):
-    """Coefficients of a path and their time derivatives, each of the shape of t."""
+    """Coefficients of x_t = alpha x_l + beta x_r + sigma e, e ~ N(0, I), and their time derivatives.
+
+    Each has the shape of t; sigma is 0 but for the bridge.
+    """
 
     alpha: Tensor
     beta: Tensor
     d_alpha: Tensor
     d_beta: Tensor
+    sigma: Tensor
+    d_sigma: Tensor
 
 
 Path = Callable[[Tensor, float], Curves]
+
+BRIDGE = 0.5  # standard deviation of the Brownian motion of `bridge` in the free block, per unit of u
 
 
 def linear(t: Tensor, gamma: float) -> Curves:
@@ -36,7 +43,7 @@ def linear(t: Tensor, gamma: float) -> Curves:
     tensor(0.2500)
     """
     one = torch.ones_like(t)
-    return Curves(1 - t, t, -one, one)
+    return _without_noise(1 - t, t, -one, one)
 
 
 def trig(t: Tensor, gamma: float) -> Curves:
@@ -47,7 +54,7 @@ def trig(t: Tensor, gamma: float) -> Curves:
     """
     quarter = math.pi / 2
     cos, sin = torch.cos(quarter * t), torch.sin(quarter * t)
-    return Curves(cos, sin, -quarter * sin, quarter * cos)
+    return _without_noise(cos, sin, -quarter * sin, quarter * cos)
 
 
 def great_circle(t: Tensor, gamma: float) -> Curves:
@@ -59,7 +66,7 @@ def great_circle(t: Tensor, gamma: float) -> Curves:
     cos, sin = ou_factors(gamma)
     theta, scale = math.atan2(sin, cos), 1 / sin
     right, left = theta * t, theta * (1 - t)
-    return Curves(
+    return _without_noise(
         scale * torch.sin(left),
         scale * torch.sin(right),
         -theta * scale * torch.cos(left),
@@ -67,7 +74,58 @@ def great_circle(t: Tensor, gamma: float) -> Curves:
     )
 
 
-PATHS: dict[str, Path] = {path.__name__: path for path in (linear, trig, great_circle)}
+def vp(t: Tensor, gamma: float) -> Curves:
+    """Return the variance-preserving diffusion's path: OU marginals, as ``great_circle``, in another clock.
+
+    The clock is that of the linear beta from 0.1 to 20 (Score-Based Generative Modeling through SDEs,
+    arXiv 2011.13456), stretched a little so that it arrives at t = 1, and run in the square root of its own
+    time, since the velocity would be infinite at t = 0 otherwise.
+    """
+    low, high = 0.1, 20.0
+    shrink, spread = ou_factors(gamma)
+    end = -math.expm1(-0.25 * (low + high))
+    far = -math.expm1(-gamma) / end  # A falls from 1 to e^-gamma; 1 - A = far (1 - e^-tau)
+    s = t.square()
+    tau = 0.5 * low * s + 0.25 * (high - low) * s.square()
+    d_A = -far * torch.exp(-tau) * t * (low + (high - low) * s)
+    gone = -far * torch.expm1(-tau)
+    A, B = 1 - gone, (gone * (2 - gone)).clamp(min=0).sqrt()  # x_t = A x_l + B g with A^2 + B^2 = 1
+    start = math.sqrt(far * low)  # B is about start t where t is small
+    d_B = torch.where(t < 1e-6, start, -A * d_A / B.clamp(min=1e-6 * start))
+    return _without_noise(A - shrink / spread * B, B / spread, d_A - shrink / spread * d_B, d_B / spread)
+
+
+def bridge(t: Tensor, gamma: float) -> Curves:
+    """Return a Brownian bridge: the straight path and noise of standard deviation BRIDGE sqrt(u (1 - u)).
+
+    u = sin^2(pi t/2): in this clock the velocities of the bridge are finite at both ends. BRIDGE is scaled by
+    the noise of the block's OU step. Between ends coupled by the entropic plan of regularisation 2 BRIDGE^2
+    (``couplings.sinkhorn``) its marginals are those of a Schroedinger bridge. The velocity learned is that of
+    its probability flow, drift minus BRIDGE^2/2 times the score: the score's part is the one of d_sigma,
+    E[d_sigma e | x_t] = -sigma d_sigma grad log p_t.
+
+    Reference: Improving and Generalizing Flow-Based Generative Models with Minibatch Optimal Transport,
+    arXiv 2302.00482.
+    """
+    half, sigma = 0.5 * math.pi, 0.5 * BRIDGE * ou_factors(gamma)[1]
+    cos, sin = torch.cos(half * t), torch.sin(half * t)
+    speed = 2 * half * sin * cos
+    return Curves(
+        cos.square(),
+        sin.square(),
+        -speed,
+        speed,
+        sigma * torch.sin(math.pi * t),
+        sigma * math.pi * torch.cos(math.pi * t),
+    )
+
+
+def _without_noise(alpha: Tensor, beta: Tensor, d_alpha: Tensor, d_beta: Tensor) -> Curves:
+    none = torch.zeros_like(alpha)
+    return Curves(alpha, beta, d_alpha, d_beta, none, none)
+
+
+PATHS: dict[str, Path] = {path.__name__: path for path in (linear, trig, great_circle, vp, bridge)}
 
 
 def named(name: str) -> Path:

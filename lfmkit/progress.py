@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from tqdm import tqdm
+
+Listener = Callable[[int, int, float], None]  # told (block, steps of it done, mean loss since the last call)
 
 
 class Progress:
@@ -19,16 +21,17 @@ class Progress:
 
     Args:
         steps: Steps of each block.
-        show: False prints nothing at all.
+        show: False prints nothing at all; a function is called instead of printing.
     """
 
-    def __init__(self, steps: Sequence[int], show: bool = True) -> None:
-        self.blocks, self.steps, self.show = len(steps), sum(steps), show
+    def __init__(self, steps: Sequence[int], show: bool | Listener = True) -> None:
+        self._listener = show if callable(show) else None
+        self.blocks, self.steps, self.show = len(steps), sum(steps), self._listener is None and bool(show)
         self._done = [0] * len(steps)
         self._started = time.perf_counter()
         watched = sys.stdout.isatty() or any(v in os.environ for v in ("JPY_SESSION_NAME", "VSCODE_PID"))
         self._bar = tqdm(
-            total=self.steps, unit="step", leave=False, file=sys.stdout, disable=not (show and watched)
+            total=self.steps, unit="step", leave=False, file=sys.stdout, disable=not (self.show and watched)
         )
 
     def __enter__(self) -> Progress:
@@ -36,6 +39,8 @@ class Progress:
 
     def update(self, block: int, done: int, loss: float) -> None:
         """Note that `done` steps of a block (0 is next to the data) are done, at this mean loss."""
+        if self._listener is not None and done > self._done[block]:
+            self._listener(block, done, loss)
         self._bar.update(done - self._done[block])
         self._done[block] = done
         if loss == loss:  # not NaN: known by now

@@ -29,17 +29,17 @@ class RunFolder:
         folder: The folder, already locked for this process.
         settings: The settings of the call, as plain data.
         flow: The flow before training.
-        x: The data.
+        data: The data, and what comes with its rows.
 
     Raises:
         ValueError: The folder holds a run that was called otherwise.
     """
 
-    def __init__(self, folder: Path, settings: dict[str, Any], flow: Flow, x: Tensor) -> None:
+    def __init__(self, folder: Path, settings: dict[str, Any], flow: Flow, data: Sequence[Tensor]) -> None:
         self.folder, self.blocks = folder, len(flow.blocks)
         self._file = folder / "run.json"
         here = digest(flow)
-        asked = {"format": FORMAT, **settings, "data": _sha256([x]), "start": here}
+        asked = {"format": FORMAT, **settings, "data": _sha256(data), "start": here}
         if not self._file.exists():
             files.write_json(self._file, asked)
             self._about: dict[str, Any] = asked

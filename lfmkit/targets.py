@@ -13,16 +13,25 @@ import torch
 from torch import Generator, Tensor
 
 from lfmkit import couplings, paths, schedules
+from lfmkit.conditions import shown
 
 BINS = 16  # bins of t in which `Averaged` chooses its cells
 
 
 class Batch(NamedTuple):
-    """Places x_t (n, d), times t (n,) and the velocities dx_t/dt to be learned there (n, d)."""
+    """Places x_t (n, d), times t (n,), velocities to be learned there (n, d), and conditions or None."""
 
     x: Tensor
     t: Tensor
     velocity: Tensor
+    cond: Tensor | None = None
+
+    def part(self, first: int, n: int) -> Batch:
+        """Return n samples of it, from number `first` on."""
+        some = slice(first, first + n)
+        return Batch(
+            self.x[some], self.t[some], self.velocity[some], None if self.cond is None else self.cond[some]
+        )
 
 
 class Targets(Protocol):
@@ -41,26 +50,57 @@ class Pairs:
         gamma: The block's step size.
         path: Name of its path.
         coupling: Name of its coupling.
+        partners: x_r of each row, for the coupling "pairs".
+        cond: Condition of each row, shape (rows, c).
+        drop: Share of the samples that are shown without their condition, for guidance.
     """
 
-    def __init__(self, data: Tensor, T: float, gamma: float, path: str, coupling: str) -> None:
+    def __init__(
+        self,
+        data: Tensor,
+        T: float,
+        gamma: float,
+        path: str,
+        coupling: str,
+        partners: Tensor | None = None,
+        cond: Tensor | None = None,
+        drop: float = 0.0,
+    ) -> None:
         self.data, self.T, self.gamma = data, T, gamma
         self.path, self.coupling = paths.named(path), couplings.named(coupling)
+        self.noisy = path == "bridge"
+        self.partners, self.cond, self.drop = partners, cond, drop
 
     def ends(self, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
         """Return n pairs x_l, x_r, each (n, d); rows are drawn with replacement."""
-        rows = torch.randint(len(self.data), (n,), generator=generator, device=self.data.device)
-        x_l = self.data[rows]
-        if self.T > 0:
-            x_l = couplings.ou(x_l, self.T, generator)
-        return x_l, self.coupling(x_l, self.gamma, generator)
+        return self._ends(self._rows(n, generator), generator)
 
     def draw(self, n: int, generator: Generator) -> Batch:
         """Return n samples, t uniform on [0, 1)."""
-        x_l, x_r = self.ends(n, generator)
+        rows = self._rows(n, generator)
+        x_l, x_r = self._ends(rows, generator)
         t = torch.rand(n, generator=generator, dtype=x_l.dtype, device=x_l.device)
-        alpha, beta, d_alpha, d_beta = (c[:, None] for c in self.path(t, self.gamma))
-        return Batch(alpha * x_l + beta * x_r, t, d_alpha * x_l + d_beta * x_r)
+        curves = (c[:, None] for c in self.path(t, self.gamma))
+        alpha, beta, d_alpha, d_beta, sigma, d_sigma = curves
+        x, velocity = alpha * x_l + beta * x_r, d_alpha * x_l + d_beta * x_r
+        if self.noisy:
+            e = couplings.gaussian(x_l, self.gamma, generator)
+            x, velocity = x + sigma * e, velocity + d_sigma * e
+        if self.cond is None:
+            return Batch(x, t, velocity)
+        kept = torch.rand(n, 1, generator=generator, dtype=x.dtype, device=x.device) >= self.drop
+        return Batch(x, t, velocity, shown(self.cond[rows], kept))
+
+    def _rows(self, n: int, generator: Generator) -> Tensor:
+        return torch.randint(len(self.data), (n,), generator=generator, device=self.data.device)
+
+    def _ends(self, rows: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        x_l = self.data[rows]
+        if self.partners is not None:
+            return x_l, self.partners[rows]
+        if self.T > 0:
+            x_l = couplings.ou(x_l, self.T, generator)
+        return x_l, self.coupling(x_l, self.gamma, generator)
 
 
 class Averaged:
@@ -142,9 +182,11 @@ class Averaged:
 
         shrink, spread_l = schedules.ou_factors(self.T)  # x_l = shrink x_0 + spread_l e
         right, spread_r = schedules.ou_factors(self.gamma)  # x_r = right x_l + spread_r e
-        alpha, beta, d_alpha, d_beta = (c[..., None] for c in self.path(t.clamp(min=1e-6), self.gamma))
-        a, b = alpha + beta * right, beta * spread_r  # x_t = a x_l + b e
-        d_a, d_b = d_alpha + d_beta * right, d_beta * spread_r
+        curves = (c[..., None] for c in self.path(t.clamp(min=1e-6), self.gamma))
+        alpha, beta, d_alpha, d_beta, sigma, d_sigma = curves
+        a, b = alpha + beta * right, (beta * spread_r).hypot(sigma)  # x_t = a x_l + b e
+        d_a = d_alpha + d_beta * right
+        d_b = (beta * spread_r * d_beta * spread_r + sigma * d_sigma) / b
         A, V = a * shrink, (a * spread_l).square() + b.square()
         noise = torch.randn(x_0.shape, generator=generator, dtype=x_0.dtype, device=device)
         x = A * x_0 + V.sqrt() * noise

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lfmkit import files
-from lfmkit.flows import Block
+from lfmkit.blocks import Block
 from lfmkit.targets import Batch, Pairs, Targets
 
 HISTORY = 100  # records of the loss kept over a run
@@ -167,7 +167,7 @@ class Trainer:
             self._chunk_start = self.generator.get_state()
         if place == 0 or self._chunk is None:
             self._chunk = self.targets.draw(CHUNK * size, self.generator)
-        return Batch(*(part[place * size : (place + 1) * size] for part in self._chunk))
+        return self._chunk.part(place * size, size)
 
     def _record(self) -> None:
         mean = float(self._loss_sum) / max(1, self._loss_count)

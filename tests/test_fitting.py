@@ -69,7 +69,7 @@ def test_seeds_matter(x):
 
 def test_shuffled_pairs_have_no_averaged_targets(x):
     flow = methods.lfm(2, SCHEDULE, net=NET, coupling="shuffled")
-    with pytest.raises(ValueError, match="'ou' coupling in the local blocks"):
+    with pytest.raises(ValueError, match="the coupling 'ou' in local blocks"):
         lfmkit.fit(flow, x, pool="ou", targets="averaged")
 
 
@@ -264,3 +264,33 @@ def test_workers_end_when_the_run_is_killed(tmp_path):
     while left := subprocess.run(["pgrep", "-g", str(run.process.pid)], capture_output=True).stdout:
         assert time.monotonic() < deadline, f"still running: {left.decode()}"
         time.sleep(0.2)
+
+
+@pytest.mark.parametrize(("pool", "workers"), [("pushed", 1), ("ou", 1), ("ou", 2)])
+def test_progress_may_be_a_function(pool, workers, x, capsys):
+    flow, calls = new(), []
+    log = lfmkit.fit(
+        flow, x, steps=200, batch=16, pool=pool, workers=workers, progress=lambda *call: calls.append(call)
+    )
+    assert capsys.readouterr().out == ""
+    for block, history in enumerate(log.blocks):
+        steps = [step for k, step, _ in calls if k == block]
+        assert steps == sorted(set(steps))
+        assert steps[-1] == 200
+        if workers == 1:  # workers are asked now and then
+            assert [(step, loss) for k, step, loss in calls if k == block] == history.loss
+            assert len(steps) == 100
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_exception_from_progress_stops_and_changes_nothing(workers, x):
+    class EnoughError(Exception):
+        pass
+
+    def stop(block, step, loss):
+        raise EnoughError
+
+    flow = new()
+    with pytest.raises(EnoughError):
+        lfmkit.fit(flow, x, steps=2000, batch=16, pool="ou", workers=workers, progress=stop)
+    assert same(flow, new())

@@ -14,13 +14,15 @@ ROOT = Path(__file__).parent.parent
 RENAMED = {"pytorch": "torch", "matplotlib-base": "matplotlib"}  # conda's names
 LEVELS = [  # each module imports from lines above its own only
     ["schedules", "solvers", "files", "progress", "exercises"],
-    ["paths", "couplings"],
-    ["oracles", "nets", "plots"],
+    ["paths", "conditions"],
+    ["couplings", "oracles", "nets", "plots"],
+    ["blocks"],
     ["data", "flows"],
     ["targets"],
     ["checkpoints", "training", "metrics", "methods"],
     ["runfolder", "workers"],
     ["fitting"],
+    ["distillation", "widgets"],
 ]
 
 

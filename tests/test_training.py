@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfmkit import methods, nets, oracles
-from lfmkit.fitting import make_trainer
+from lfmkit.fitting import Given, make_trainer
 from lfmkit.targets import Pairs
 from lfmkit.training import Settings
 
@@ -17,7 +17,7 @@ NET = nets.MLP(width=32, depth=2, fourier=8, scale=1.0)
 def trainer(settings, path="linear", schedule=(0.3,), block=0, x=None, T=0.0, state_file=None):
     flow = methods.lfm(2, schedule, path, NET)
     x = oracles.GaussianMixture([[0.5, -0.5]], 0.5).sample(5000) if x is None else x
-    return make_trainer(flow.chain[block], x, T, "pairs", settings, block, state_file)
+    return make_trainer(flow.chain[block], x, Given(), T, "pairs", settings, block, state_file)
 
 
 @pytest.mark.parametrize("path", ["linear", "trig", "great_circle"])
@@ -29,7 +29,7 @@ def test_training_finds_the_exact_velocity(path, block, mixture):
     job = trainer(settings, path, (0.3,), block, mixture.sample(20_000, seed=2), T)
     job.run()
     exact = oracles.velocities(mixture, (0.3,), path)[block]
-    x, t, single = job.targets.draw(1000, torch.Generator().manual_seed(9))
+    x, t, single, _ = job.targets.draw(1000, torch.Generator().manual_seed(9))
     v = torch.cat([exact(place[None], time) for place, time in zip(x, t, strict=True)])
     with torch.no_grad():
         error = (job.block(x, t) - v).square().mean()

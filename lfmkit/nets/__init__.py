@@ -6,13 +6,14 @@ Recipes can be written to JSON and read back, so that a saved flow says how to r
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from torch import nn
 
 from lfmkit.nets.mlp import MLP
 
-__all__ = ["MLP", "Recipe", "from_json", "to_json"]
+__all__ = ["MLP", "Recipe", "build", "from_json", "to_json"]
 
 RECIPES = {recipe.__name__: recipe for recipe in (MLP,)}
 
@@ -21,7 +22,26 @@ class Recipe(Protocol):
     """What ``net=`` accepts: a callable that builds a velocity network v(x, t) for data of a dimension."""
 
     def __call__(self, dim: int) -> nn.Module:
-        """Return a fresh module with random weights."""
+        """Return a fresh module with random weights.
+
+        A recipe for conditional flows takes a second number, the columns of the condition, and its module an
+        argument ``cond`` of that many columns.
+        """
+
+
+def build(recipe: Recipe, dim: int, cond: int = 0) -> nn.Module:
+    """Return a fresh module for data of `dim` dimensions; with a condition it also sees whether there is one.
+
+    Raises:
+        ValueError: The recipe builds no conditional networks.
+    """
+    if cond == 0:
+        return recipe(dim)
+    conditional: Callable[[int, int], nn.Module] = recipe  # type: ignore[assignment]
+    try:
+        return conditional(dim, cond + 1)
+    except TypeError as error:
+        raise ValueError(f"{recipe!r} builds no conditional networks: {error}") from error
 
 
 def to_json(recipe: object) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 import lfmkit
 from lfmkit import data, methods, nets
-from lfmkit.fitting import make_trainer
+from lfmkit.fitting import Given, make_trainer
 from lfmkit.solvers import Solver
 from lfmkit.targets import kd_order
 from lfmkit.training import Settings
@@ -133,7 +133,7 @@ def overhead() -> None:
     def ours(targets: str) -> Callable[[], object]:
         block = methods.lfm(2, (gamma,)).chain[0]
         return make_trainer(
-            block, x[kd_order(x)], 0.0, targets, Settings(steps=steps, batch=size), 0, None
+            block, x[kd_order(x)], Given(), 0.0, targets, Settings(steps=steps, batch=size), 0, None
         ).run
 
     base = seconds_of(bare, 3)
