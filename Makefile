@@ -9,7 +9,8 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEMO   := runs/demo
 
-.PHONY: demo test lab lint bench notebooks clean
+# make bench-methods   all methods and controls at equal parameters and compute
+.PHONY: demo test lab lint bench bench-methods notebooks clean
 .DELETE_ON_ERROR:
 
 # A stamp per set of extras: nothing is installed twice, and again only when what is wanted has changed.
@@ -52,6 +53,9 @@ lab: $(VENV)/core.stamp
 
 bench: $(VENV)/bench.stamp
 	$(BIN)/python tests/benchmarks/run.py
+
+bench-methods: $(VENV)/core.stamp
+	$(BIN)/python tests/benchmarks/methods.py
 
 # Run the notebooks again and store their outputs, as nbval compares them.
 notebooks: $(VENV)/test.stamp

@@ -1,0 +1,39 @@
+"""Measures of flows, samples and paths; every result is a record that carries how it was measured.
+
+`float(record)` is the number. A record shows itself as one row of a table, `table` puts several together.
+A distance between samples comes with its noise floor (`baseline`), without which it says nothing.
+"""
+
+from lfmkit.metrics.along import AlongPath, kinetic_energy, path_length, straightness
+from lfmkit.metrics.divergence import Chi2, chi2
+from lfmkit.metrics.likelihood import NLL, nll
+from lfmkit.metrics.pairwise import energy_distance, mmd
+from lfmkit.metrics.records import Record, Table, table
+from lfmkit.metrics.roundtrip import Cost, RoundTrip, cost, encode_decode_error
+from lfmkit.metrics.samples import Distance
+from lfmkit.metrics.sliced import sliced_wasserstein
+from lfmkit.metrics.steps import Successive, successive
+
+__all__ = [
+    "NLL",
+    "AlongPath",
+    "Chi2",
+    "Cost",
+    "Distance",
+    "Record",
+    "RoundTrip",
+    "Successive",
+    "Table",
+    "chi2",
+    "cost",
+    "encode_decode_error",
+    "energy_distance",
+    "kinetic_energy",
+    "mmd",
+    "nll",
+    "path_length",
+    "sliced_wasserstein",
+    "straightness",
+    "successive",
+    "table",
+]
