@@ -60,7 +60,8 @@ bench-methods: $(VENV)/core.stamp
 # Run the notebooks again and store their outputs, as nbval compares them.
 notebooks: $(VENV)/test.stamp
 	cd notebooks && ../$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
-	    --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.timeout=600 *.ipynb
+	    --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False \
+	    --ExecutePreprocessor.timeout=600 *.ipynb
 
 clean:
 	rm -rf $(VENV) runs

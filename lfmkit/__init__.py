@@ -5,7 +5,20 @@ encode = data to noise, decode = noise to data; inside a block time runs from 0 
 
 __version__ = "0.1.0"
 
-from lfmkit import couplings, data, exercises, methods, metrics, nets, oracles, paths, plots, schedules
+from lfmkit import (
+    couplings,
+    data,
+    distillation,
+    exercises,
+    methods,
+    metrics,
+    nets,
+    oracles,
+    paths,
+    plots,
+    schedules,
+    widgets,
+)
 from lfmkit.checkpoints import load
 from lfmkit.fitting import FitLog, fit
 from lfmkit.flows import Block, Flow, Trajectory
@@ -19,6 +32,7 @@ __all__ = [
     "Trajectory",
     "couplings",
     "data",
+    "distillation",
     "exercises",
     "fit",
     "load",
@@ -29,4 +43,5 @@ __all__ = [
     "paths",
     "plots",
     "schedules",
+    "widgets",
 ]

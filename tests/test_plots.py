@@ -61,6 +61,52 @@ def test_bars_say_their_values():
     pixels(figure)
 
 
+def test_curves_have_a_panel_a_measure_and_one_look_a_series():
+    panels = {
+        "length": {"LFM": ([1, 2, 4], [3.0, 2.0, 1.0]), "LFM, shuffled": ([1, 2], [5.0, 6.0])},
+        "NFE": {"LFM": ([1, 2, 4], [30.0, 20.0, 10.0]), "other": ([1, 4], [1.0, 2.0])},
+    }
+    figure = plots.curves(panels, "blocks", "title", log="xy")
+    assert [axis.get_ylabel() for axis in figure.axes] == ["length", "NFE"]
+    assert {axis.get_xlabel() for axis in figure.axes} == {"blocks"}
+    assert (
+        {axis.get_yscale() for axis in figure.axes} == {axis.get_xscale() for axis in figure.axes} == {"log"}
+    )
+    looks = [[(line.get_color(), line.get_marker()) for line in axis.lines] for axis in figure.axes]
+    assert looks[0][0] == looks[1][0] != looks[0][1]
+    assert looks[0][0][0] == looks[0][1][0] == plots.PALETTE["LFM"] != looks[1][1][0]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["LFM", "LFM, shuffled", "other"]
+    assert "LFM, shuffled" in figure.alt
+    assert figure.get_size_inches()[0] <= 10
+    pixels(figure)
+
+
+def test_curves_take_named_places_and_single_points():
+    figure = plots.curves({"y": {"a": (["left", "right"], [1.0, 2.0])}}, "place", "title", joined=False)
+    (line,) = figure.axes[0].lines
+    assert line.get_linestyle() == "None"
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["left", "right"]
+    with pytest.raises(ValueError, match="one or more series"):
+        plots.curves({}, "x", "title")
+
+
+def test_a_timeline_is_as_long_as_its_steps():
+    figure = plots.timeline({"three": (0.1, 0.2, 0.5), "none": ()})
+    in_time, in_noise, left = figure.axes
+    widths = [bar.get_width() for bar in in_time.patches]
+    assert widths[:3] == pytest.approx([0.1, 0.2, 0.5])
+    ends = {round(bar.get_x() + bar.get_width(), 9) for bar in in_time.patches}
+    assert max(ends) == pytest.approx(in_time.get_xlim()[1])  # the free block fills the row
+    third = in_noise.patches[2]
+    assert third.get_x() + third.get_width() == pytest.approx(np.sqrt(np.expm1(1.6)))
+    assert [bar.get_width() for bar in left.patches] == pytest.approx([np.exp(-0.8), 1.0])
+    assert [text.get_text() for text in in_time.get_yticklabels()] == ["three", "none"]
+    pixels(figure)
+    with pytest.raises(ValueError, match="one or more schedules"):
+        plots.timeline({})
+
+
 def test_the_same_values_give_the_same_picture(points):
     first, second = (pixels(plots.density({"x": points})) for _ in range(2))
     assert np.array_equal(first, second)

@@ -3,8 +3,20 @@
 They know tensors and records only. A figure shows itself in Jupyter with its alt text, on any backend.
 """
 
-from lfmkit.plots.charts import bars, losses
+from lfmkit.plots.charts import bars, curves, losses, timeline
 from lfmkit.plots.clouds import density, log_density, paths
 from lfmkit.plots.figure import EXTENT, LIMIT, PALETTE, Picture
 
-__all__ = ["EXTENT", "LIMIT", "PALETTE", "Picture", "bars", "density", "log_density", "losses", "paths"]
+__all__ = [
+    "EXTENT",
+    "LIMIT",
+    "PALETTE",
+    "Picture",
+    "bars",
+    "curves",
+    "density",
+    "log_density",
+    "losses",
+    "paths",
+    "timeline",
+]

@@ -1,12 +1,17 @@
-"""Numbers: losses against steps, bars of a measure."""
+"""Numbers: losses against steps, bars of a measure, curves of several measures, schedules as bars in time."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from itertools import accumulate, cycle
 
 import numpy as np
+from matplotlib.ticker import LogFormatter
 
 from lfmkit.plots.figure import PALETTE, Picture, blank
+
+FREE = "#d0d0d0"  # the free block
 
 
 def losses(histories: Mapping[str, Sequence[tuple[int, float]]], alt: str = "") -> Picture:
@@ -48,3 +53,107 @@ def bars(values: Mapping[str, float], label: str, title: str, alt: str = "", log
     axis.margins(x=0.1)
     axis.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def curves(
+    panels: Mapping[str, Mapping[str, tuple[Sequence[float] | Sequence[str], Sequence[float]]]],
+    label: str,
+    title: str,
+    alt: str = "",
+    log: str = "",
+    joined: bool = True,
+) -> Picture:
+    """Draw named series y(x), one panel for each measure, with one legend under all of them.
+
+    Args:
+        panels: Measure (the name of its y axis) to series name to (x values, y values). A series has the same
+            look in all panels; one whose name starts with a palette name takes its colour.
+        label: Name of the x axis.
+        title: What to notice.
+        alt: What the picture shows.
+        log: The logarithmic axes: "", "x", "y" or "xy".
+        joined: Join the points of a series by lines; without, only its markers are drawn.
+
+    Raises:
+        ValueError: There is no panel or no series.
+    """
+    names = list(dict.fromkeys(name for series in panels.values() for name in series))
+    if not names:
+        raise ValueError("a picture needs one or more panels with one or more series")
+    figure = blank(3.9, alt or f"{title}: {', '.join(panels)} against {label}, for {', '.join(names)}")
+    looks = dict(zip(names, _looks(names), strict=True))
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axis, (measure, series) in zip(axes, panels.items(), strict=True):
+        for name, (x, y) in series.items():
+            colour, marker, line = looks[name]
+            axis.plot(x, y, color=colour, marker=marker, ls=line if joined else "", ms=6, lw=1.5, label=name)
+        axis.set(xlabel=label, ylabel=measure)
+        if "y" not in log and all(min(y) >= 0 for _, y in series.values()):
+            axis.set_ylim(bottom=0)
+        for letter, scaled in (("x", axis.xaxis), ("y", axis.yaxis)):
+            if letter in log:
+                axis.set(**{f"{letter}scale": "log"})
+                scaled.set_major_formatter(LogFormatter())  # plain numbers, between the decades too
+                scaled.set_minor_formatter(LogFormatter())  # where there are not many of them
+        axis.grid(alpha=0.2)
+        axis.spines[["top", "right"]].set_visible(False)
+    drawn = {
+        text: line for axis in axes for line, text in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(
+        [drawn[name] for name in names], names, loc="outside lower center", ncols=min(5, len(names)),
+        frameon=False, fontsize=9,
+    )  # fmt: skip
+    figure.suptitle(title, fontsize=12)
+    return figure
+
+
+def timeline(schedules: Mapping[str, Sequence[float]], alt: str = "") -> Picture:
+    """Draw schedules as rows of bars, one bar a block: in OU time, in noise-to-signal ratio, signal left.
+
+    On the left a bar is as long as its step size gamma_k and ends at the cumulative time T_k. In the middle
+    the same borders stand on a logarithmic axis of sqrt(1 - e^-2T)/e^-T, where a factor more of noise has the
+    same length everywhere. On the right, the signal e^-T that is left for the free block (grey).
+
+    Args:
+        schedules: Label to local step sizes; the free block is added.
+        alt: What the picture shows.
+    """
+    if not schedules:
+        raise ValueError("a picture needs one or more schedules")
+    figure = blank(1.3 + 0.42 * len(schedules), alt or "Schedules as bars in time: " + ", ".join(schedules))
+    in_time, in_noise, left = figure.subplots(1, 3, sharey=True, width_ratios=(3, 3, 1.4))
+    low, high = 0.03, 30.0  # noise-to-signal ratios shown
+    end = 1.08 * max([0.1, *(sum(steps) for steps in schedules.values())])
+    shades = ("#0072b2", "#8fc1e3")
+    for row_index, steps in enumerate(schedules.values()):
+        borders = [0.0, *accumulate(steps)]
+        ratios = [low, *(max(low, math.sqrt(math.expm1(2 * T))) for T in borders[1:])]
+        for k in range(len(steps)):
+            for axis, at in ((in_time, borders), (in_noise, ratios)):
+                axis.barh(row_index, at[k + 1] - at[k], left=at[k], color=shades[k % 2], height=0.62)
+        in_time.barh(row_index, end - borders[-1], left=borders[-1], color=FREE, height=0.62)
+        in_noise.barh(row_index, high - ratios[-1], left=ratios[-1], color=FREE, height=0.62)
+        kept = left.barh(row_index, math.exp(-borders[-1]), color=FREE, height=0.62)
+        left.bar_label(kept, fmt="%.2f", padding=3, fontsize=9)
+    in_time.set(xlim=(0, end), xlabel="OU time T", title="a bar is a block; grey: the free block")
+    in_noise.set(xscale="log", xlim=(low, high), xlabel="noise-to-signal ratio", title="the same borders")
+    left.set(xlim=(0, 1.25), xticks=[0, 1], xlabel=r"$e^{-T}$", title="signal left")
+    in_time.set_yticks(range(len(schedules)), list(schedules))
+    in_time.invert_yaxis()
+    for axis in (in_time, in_noise, left):
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.title.set_fontsize(10)
+    return figure
+
+
+def _looks(names: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Return colour, marker and line style of each series; no two of one colour have the same marker."""
+    others = cycle(["#555555", "#b8860b", "#117733", "#882255", "#332288"])
+    looks: list[tuple[str, str, str]] = []
+    used: dict[str, int] = {}
+    for name in names:
+        colour = next((c for p, c in PALETTE.items() if name.startswith(p)), None) or next(others)
+        number = used[colour] = used.get(colour, -1) + 1
+        looks.append((colour, "os^Dv"[number % 5], ("-", "--", ":", "-.")[number % 4]))
+    return looks

@@ -1,0 +1,12 @@
+"""Live pictures for notebooks: controls drawn in the browser, and a still picture wherever no browser draws.
+
+Every function returns a widget that shows itself. Its stored output also holds a PNG with an alt text and one
+plain line, for GitHub, untrusted notebooks and comparisons of stored notebooks.
+"""
+
+from lfmkit.widgets.drawing import draw_target
+from lfmkit.widgets.few_steps import few_step_explorer
+from lfmkit.widgets.schedule import schedule_explorer
+from lfmkit.widgets.trajectory import trajectory_explorer
+
+__all__ = ["draw_target", "few_step_explorer", "schedule_explorer", "trajectory_explorer"]
