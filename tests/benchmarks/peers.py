@@ -30,6 +30,8 @@ from torchcfm.conditional_flow_matching import (
 )
 from torchcfm.models.models import MLP
 
+from lfmkit.targets import Batch
+
 CHUNK = 4096
 
 
@@ -55,6 +57,27 @@ def torchcfm(pool: Tensor, seconds: float, transport: bool = False, seed: int = 
         return x_t, t, velocity
 
     return net, _train(net, batch, seconds)
+
+
+class Pairs:
+    """Batches made by torchcfm, as training targets of the kit: only who draws the pairs differs."""
+
+    def __init__(self, pool: Tensor, transport: bool, batch: int) -> None:
+        self.pool, self.batch = pool, batch
+        kind = ExactOptimalTransportConditionalFlowMatcher if transport else ConditionalFlowMatcher
+        self.matcher = kind(sigma=0.0)
+
+    def draw(self, n: int, generator: torch.Generator) -> Batch:
+        """Return n samples, a plan for every `batch` of them; the kit's time runs from data to noise."""
+        seed = int(torch.randint(2**31, (1,), generator=generator))
+        np.random.seed(seed)  # noqa: NPY002 - the package draws its pairs from this generator
+        parts = []
+        for _ in range(n // self.batch):
+            x1 = self.pool[torch.randint(len(self.pool), (self.batch,), generator=generator)]
+            x0, t = torch.randn(x1.shape, generator=generator), torch.rand(self.batch, generator=generator)
+            t, x_t, velocity = self.matcher.sample_location_and_conditional_flow(x0, x1, t)
+            parts.append((x_t, 1 - t, -velocity))
+        return Batch(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
 def flow_matching(

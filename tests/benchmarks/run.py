@@ -1,7 +1,7 @@
 """Measure, in one run on one machine: quality at equal cost, and the speed of training and of likelihoods.
 
 ``make bench`` runs all of it (about 15 minutes on two cores); ``python tests/benchmarks/run.py NAME ...``
-runs the parts named: quality, workers, overhead, likelihood. Results are printed as Markdown.
+runs the parts named: quality, workers, overhead, parity, likelihood. Results are printed as Markdown.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import peers
 import torch
@@ -144,6 +145,33 @@ def overhead() -> None:
     torch.set_num_threads(os.cpu_count() or 1)
 
 
+def parity() -> None:
+    """Print NLL - floor of FM and OT-CFM with the kit's pairs and with torchcfm's own, all else equal."""
+    torch.set_num_threads(1)
+    tree = data.picture("tree")
+    x, test = tree.sample(50_000), tree.sample(2_000, seed=1)
+    floor, net = -float(tree.log_prob(test).mean()), nets.MLP(width=64, depth=3, fourier=64, scale=3.0)
+    settings = Settings(steps=1500, batch=256, lr=3e-3)
+    print(
+        "\nParity: tree, MLP of 3 x 64, 1,500 steps of 256, the kit's optimiser; NLL - floor on 2,000 points"
+    )
+    for name, method in (("FM", methods.fm), ("OT-CFM", methods.ot_cfm)):
+        found: dict[str, list[float]] = {"lfmkit": [], "torchcfm": []}
+        for seed in range(3):
+            for whose, results in found.items():
+                flow = method(2, net=net, seed=seed)
+                trainer = make_trainer(
+                    flow.chain[0], x, Given(), 0.0, "pairs", replace(settings, seed=seed), 0, None
+                )
+                if whose == "torchcfm":
+                    trainer.targets = peers.Pairs(x, name == "OT-CFM", settings.batch)
+                trainer.run()
+                results.append(-float(flow.log_prob(test).mean()) - floor)
+        shown = {whose: ", ".join(f"{value:.3f}" for value in values) for whose, values in found.items()}
+        print(f"- {name}: lfmkit {shown['lfmkit']}; torchcfm {shown['torchcfm']}")
+    torch.set_num_threads(os.cpu_count() or 1)
+
+
 def likelihood() -> None:
     """Print the speed of exact log-likelihoods of one network against flow_matching's."""
     torch.set_num_threads(1)
@@ -175,7 +203,7 @@ def likelihood() -> None:
     torch.set_num_threads(os.cpu_count() or 1)
 
 
-PARTS = {part.__name__: part for part in (quality, workers, overhead, likelihood)}
+PARTS = {part.__name__: part for part in (quality, workers, overhead, parity, likelihood)}
 
 if __name__ == "__main__":
     for wanted in sys.argv[1:] or PARTS:
