@@ -20,7 +20,6 @@ from loky import ProcessPoolExecutor, as_completed
 
 import lfmkit
 from lfmkit import Flow, Solver, data, distillation, methods, metrics, nets
-from lfmkit.targets import kd_order
 
 SCHEDULE = (0.005, 0.03, 0.2)
 SHARES = (0.5, 0.18, 0.16, 0.16)  # of LFM's steps
@@ -44,20 +43,32 @@ ROWS: dict[str, tuple[Build, str]] = {
 }
 
 
-def train(name: str, x: torch.Tensor, seconds: float, seed: int) -> tuple[Flow, int, float]:
-    """Return the trained flow, its steps over all blocks, and the processor time it took."""
-    build, targets = ROWS[name]
-    kind = "averaged" if targets == "averaged" else "pairs"
-    settings = {"pool": "ou", "targets": kind, "seed": seed, "progress": False}
-    costs = []
-    for _ in range(3):  # of a step; two lengths, since what fit does before the first step is no step
+def settings_of(name: str, seed: int) -> dict[str, object]:
+    """Return what `fit` is called with."""
+    kind = "averaged" if ROWS[name][1] == "averaged" else "pairs"
+    return {"pool": "ou", "targets": kind, "seed": seed, "progress": False}
+
+
+def step_seconds(name: str) -> float:
+    """Return the processor time of a training step; measured before anything else runs."""
+    torch.set_num_threads(1)
+    x, costs = data.picture("rose").sample(SAMPLES), []
+    flow = ROWS[name][0](0)
+    block = Flow([flow.chain[-1]], 2, flow.net)  # the blocks of a chain cost the same
+    for _ in range(3):  # two lengths, since what fit does before the first step is no step
         spent = []
-        for steps in (16, 80):
-            flow, start = build(seed), time.process_time()
-            lfmkit.fit(flow, x, steps=steps, **settings)
+        for steps in (16, 144):
+            start = time.process_time()
+            lfmkit.fit(block, x, steps=steps, **settings_of(name, 0))
             spent.append(time.process_time() - start)
-        costs.append((spent[1] - spent[0]) / 64 / len(flow.blocks))
-    total, flow, start = seconds / min(costs), build(seed), time.process_time()
+        costs.append((spent[1] - spent[0]) / 128)
+    return statistics.median(costs)
+
+
+def train(name: str, x: torch.Tensor, total: float, seconds: float, seed: int) -> tuple[Flow, float]:
+    """Return the trained flow after `total` steps over all blocks, and the processor time it took."""
+    build, targets = ROWS[name]
+    settings, flow, start = settings_of(name, seed), build(seed), time.process_time()
     if targets == "reflow":
         lfmkit.fit(flow, x, steps=round(total / 2), **settings)
         quick = Solver(rtol=1e-4, atol=1e-4)
@@ -71,16 +82,16 @@ def train(name: str, x: torch.Tensor, seconds: float, seed: int) -> tuple[Flow, 
     else:
         shares = SHARES if len(flow.blocks) > 1 else (1.0,)
         lfmkit.fit(flow, x, steps=[round(total * share) for share in shares], **settings)
-    return flow, round(total), time.process_time() - start
+    return flow, time.process_time() - start
 
 
-def run(target: str, name: str, seed: int, seconds: float) -> dict[str, object]:
+def run(target: str, name: str, seed: int, seconds: float, steps: int) -> dict[str, object]:
     """Train one method once and measure it."""
     torch.set_num_threads(1)
     picture = data.picture(target)
     x = picture.sample(SAMPLES, seed=seed)
     test, drawn = picture.sample(TEST, seed=1_000), picture.sample(DRAWN, seed=1_001)
-    flow, steps, spent = train(name, x[kd_order(x)] if "averaged" in name else x, seconds, seed)
+    flow, spent = train(name, x, steps, seconds, seed)
     nll = metrics.nll(flow, test, -float(picture.log_prob(test).mean()))
     z, distance = flow.noise(DRAWN, seed=7), {}
     for few in FEW:
@@ -153,8 +164,9 @@ if __name__ == "__main__":
         for seed in range(asked.seeds) for target in asked.targets for name in ROWS
         if (target, name, seed, asked.seconds) not in known
     ]  # fmt: skip
+    needed = {name: round(asked.seconds / step_seconds(name)) for name in {job[1] for job in jobs}}
     with ProcessPoolExecutor(asked.workers) as pool:
-        for finished in as_completed([pool.submit(run, *job) for job in jobs]):
+        for finished in as_completed([pool.submit(run, *job, needed[job[1]]) for job in jobs]):
             row = finished.result()
             done.append(row)
             with asked.out.open("a") as out:

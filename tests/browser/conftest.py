@@ -84,6 +84,12 @@ def browser():
 
 
 @pytest.fixture(scope="session")
+def root():
+    """The project's folder."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
 def lab_state(tmp_path_factory):
     """The folder in which JupyterLab keeps all its state."""
     return tmp_path_factory.mktemp("jupyter")
@@ -158,7 +164,8 @@ def opener(lab, browser):
         page.wait_for_function(READY, timeout=90_000)
         if run:
             page.evaluate(RUN_ALL)
-            page.wait_for_function("window.ran === true", timeout=1000 * seconds)
+            page.wait_for_function("window.ran !== undefined", timeout=1000 * seconds)
+            assert page.evaluate("window.ran"), "a cell failed"
         return page
 
     yield go
