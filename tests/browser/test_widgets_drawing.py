@@ -1,6 +1,9 @@
 """The drawing pad in JupyterLab: drawn by mouse, finger and keys; trained, stopped, and errors seen."""
 
+import re
+
 import pytest
+from playwright.sync_api import expect
 
 MAKE = """
 from lfmkit import methods, nets, widgets
@@ -105,7 +108,7 @@ def test_train(page):
     before = page.evaluate("() => window.probe.pixels()")
     page.get_by_role("button", name="Train a flow").click()
     page.get_by_text("500 samples of the trained flow, NFE").first.wait_for(timeout=60_000)
-    assert page.get_by_role("img", name="500 samples of the trained flow").count() == 1
+    expect(page.get_by_role("img", name="500 samples of the trained flow")).to_have_count(1)
     assert page.evaluate("() => window.probe.pixels()") != before
     assert told(page)[1]
 
@@ -120,12 +123,12 @@ def test_stop(page):
         "() => { const {value} = document.querySelector('.lfmkit progress'); return value > 0 && value < 1 }"
     )
     page.wait_for_function(moving, timeout=20_000)
-    assert "loss" in page.locator(".lfmkit .row .below").inner_text()
-    assert bar.get_attribute("aria-valuetext").endswith("%")
+    expect(page.locator(".lfmkit .row .below")).to_contain_text("loss")
+    expect(bar).to_have_attribute("aria-valuetext", re.compile("%$"))
     assert told(page)[1]  # the kernel answers while it trains
     page.get_by_role("button", name="Stop").click()
     page.get_by_text("stopped; the flow is what it was before").first.wait_for(timeout=10_000)
-    assert page.get_by_role("button", name="Train a flow").is_enabled()
+    expect(page.get_by_role("button", name="Train a flow")).to_be_enabled()
 
 
 def test_accessible_light_and_dark(page, violations, dark):

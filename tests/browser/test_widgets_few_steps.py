@@ -1,6 +1,7 @@
 """The few-step explorer in JupyterLab."""
 
 import pytest
+from playwright.sync_api import expect
 
 MAKE = """
 import torch
@@ -36,9 +37,9 @@ def test_keys(page, press):
     ways = ["ArrowRight"] * 5 + ["ArrowLeft"] * 5
     press(page, "few steps, keys", [lambda key=key: page.keyboard.press(key) for key in 4 * ways], 50)
     page.keyboard.press("End")
-    assert slider.get_attribute("aria-valuetext") == "64"
-    assert page.get_by_role("img", name="rectified flow, midpoint, NFE 64: 1,000 points").count() == 1
-    assert page.get_by_text("sliced Wasserstein 0.00521").count() == 1
+    expect(slider).to_have_attribute("aria-valuetext", "64")
+    expect(page.get_by_role("img", name="rectified flow, midpoint, NFE 64: 1,000 points")).to_have_count(1)
+    expect(page.get_by_text("sliced Wasserstein 0.00521")).to_have_count(1)
 
 
 def test_drag(page, press):
@@ -51,7 +52,7 @@ def test_drag(page, press):
     moves = [lambda x=left + width * place: page.mouse.move(x, y) for place in places]
     press(page, "few steps, drag", moves, 50)
     page.mouse.up()
-    assert slider.get_attribute("aria-valuetext") == "64"
+    expect(slider).to_have_attribute("aria-valuetext", "64")
 
 
 def test_solver_by_key_and_list(page, press):
@@ -69,10 +70,10 @@ def test_what_is_missing_is_said(page):
     for key in ("End", "ArrowLeft", "ArrowLeft"):
         page.keyboard.press(key)
     page.get_by_text("not available").wait_for()
-    assert page.get_by_role("img", name="FM, euler, NFE 16: not available").count() == 1
-    assert (
-        page.get_by_role("img", name="At NFE 16: LFM 0.0625, FM unknown, rectified flow 0.188").count() == 1
-    )
+    expect(page.get_by_role("img", name="FM, euler, NFE 16: not available")).to_have_count(1)
+    expect(
+        page.get_by_role("img", name="At NFE 16: LFM 0.0625, FM unknown, rectified flow 0.188")
+    ).to_have_count(1)
 
 
 def test_accessible_and_quiet(page, violations):

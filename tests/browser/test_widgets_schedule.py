@@ -1,6 +1,7 @@
 """The schedule explorer in JupyterLab: the kernel computes, the browser draws."""
 
 import pytest
+from playwright.sync_api import expect
 
 MAKE = """
 from lfmkit import data, schedules, widgets
@@ -67,7 +68,7 @@ def test_drag_and_no_backlog(page, press):
     )
     page.mouse.up()
     page.wait_for_timeout(200)
-    assert "gamma = 0.5," in page.get_by_role("status").first.inner_text()
+    expect(page.get_by_role("status").first).to_contain_text("gamma = 0.5,")
 
 
 def test_accessible_light_and_dark(page, violations, dark):

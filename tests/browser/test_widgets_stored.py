@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from playwright.sync_api import expect
 
 ROOT = Path(__file__).parents[2]
 SETUP = """
@@ -64,8 +65,7 @@ def test_a_page_from_disk(executed, browser, violations, name, scheme):
     page.wait_for_timeout(100)
     before = page.evaluate(PIXELS)
     page.keyboard.press("End")
-    page.wait_for_timeout(100)
-    assert page.evaluate(PIXELS) != before
+    page.wait_for_function(f"before => ({PIXELS})() !== before", arg=before)
     if name == "ways":
         page.keyboard.press("Home")
         page.get_by_role("button", name="play").click()
@@ -94,9 +94,9 @@ def test_untrusted_notebooks_show_the_picture(executed, open_notebook):
     page = open_notebook(executed / "bare.ipynb", run=False)
     page.wait_for_selector(".jp-OutputArea-output img", timeout=20_000)
     pictures = page.locator(".jp-OutputArea-output img")
-    assert pictures.count() == 4
+    expect(pictures).to_have_count(4)
     assert all(pictures.nth(i).evaluate("picture => picture.naturalWidth") == 800 for i in range(4))
-    assert page.locator(".lfmkit").count() == 0
+    expect(page.locator(".lfmkit")).to_have_count(0)
 
 
 def test_a_trusted_notebook_with_saved_state_scrubs_without_a_kernel(executed, open_notebook, lab_state):
@@ -114,13 +114,12 @@ def test_a_trusted_notebook_with_saved_state_scrubs_without_a_kernel(executed, o
     before = page.evaluate(PIXELS)
     for _ in range(5):
         page.keyboard.press("ArrowRight")
-    page.wait_for_timeout(200)
-    assert page.evaluate(PIXELS) != before
-    assert slider.get_attribute("aria-valuetext") == "6 of 11"
+    page.wait_for_function(f"before => ({PIXELS})() !== before", arg=before)
+    expect(slider).to_have_attribute("aria-valuetext", "6 of 11")
     nfe = page.get_by_role("slider", name="NFE")
     nfe.focus()
     page.keyboard.press("End")
-    assert nfe.get_attribute("aria-valuetext") == "4"
+    expect(nfe).to_have_attribute("aria-valuetext", "4")
 
 
 def test_nbval_compares_what_a_widget_says(executed):

@@ -1,6 +1,7 @@
 """The trajectory explorer in JupyterLab."""
 
 import pytest
+from playwright.sync_api import expect
 
 MAKE = """
 import math, torch, lfmkit
@@ -38,13 +39,13 @@ def pixels(page):
 
 
 def test_keys(page, slider, press):
-    assert page.get_by_text("block 4 of 4, t = 1.00").count() == 1
+    expect(page.get_by_text("block 4 of 4, t = 1.00")).to_have_count(1)
     press(page, "trajectory, keys", [lambda: page.keyboard.press("ArrowRight")] * 40, 50)
-    assert slider.get_attribute("aria-valuetext") == "41 of 41"
-    assert page.get_by_text("block 1 of 4, t = 0.00").count() == 1
-    assert page.get_by_text("NFE 56 (14 + 14 + 14 + 14)").count() == 1
+    expect(slider).to_have_attribute("aria-valuetext", "41 of 41")
+    expect(page.get_by_text("block 1 of 4, t = 0.00")).to_have_count(1)
+    expect(page.get_by_text("NFE 56 (14 + 14 + 14 + 14)")).to_have_count(1)
     picture = page.get_by_role("img", name="LFM: 1,000 points; block 1 of 4, t = 0.00")
-    assert picture.count() == 1
+    expect(picture).to_have_count(1)
 
 
 def test_drag(page, slider, press):
@@ -69,7 +70,7 @@ def test_paths_and_points(page, slider, press):
     slider.focus()
     press(page, "trajectory, keys with paths", [lambda: page.keyboard.press("ArrowLeft")] * 30, 50)
     page.get_by_role("checkbox", name="points").uncheck()
-    assert page.get_by_role("img", name=": 72 paths;").count() == 4
+    expect(page.get_by_role("img", name=": 72 paths;")).to_have_count(4)
     page.get_by_role("checkbox", name="paths").uncheck()
     page.get_by_role("checkbox", name="points").check()
 
@@ -79,8 +80,8 @@ def test_where_points_start(page, slider, press):
     seen = {pixels(page)}
     for name in ("right", "up", "left", "down"):
         choice.select_option(name)
+        expect(page.get_by_role("img", name=f"those that start {name} stand out")).to_have_count(4)
         seen.add(pixels(page))
-        assert page.get_by_role("img", name=f"those that start {name} stand out").count() == 4
     assert len(seen) == 5
     choice.select_option("all")
 
