@@ -181,7 +181,9 @@ class Trainer:
         self._loss_count = 0
 
     def _save(self, path: Path) -> None:
-        tensors = {"generator": self._chunk_start, "loss_sum": self._loss_sum}
+        between = self.history.steps % CHUNK == 0  # the next step draws a new chunk, not this one again
+        start = self.generator.get_state() if between else self._chunk_start
+        tensors = {"generator": start, "loss_sum": self._loss_sum}
         for i, (weight, average) in enumerate(zip(self.weights, self.average, strict=True)):
             tensors |= {f"weight.{i}": weight, f"average.{i}": average}
             tensors |= {f"optimiser.{i}.{k}": v for k, v in self.optimiser.state[weight].items()}

@@ -76,7 +76,7 @@ def test_going_on_from_any_step_ends_bit_for_bit(tmp_path):
     settings = Settings(steps=60, batch=32)
     whole = trainer(settings)
     whole_history = whole.run()
-    for stop in (1, 20, 59, 60):
+    for stop in (1, 14, 15, 16, 17, 20, 33, 49, 59, 60):  # before, at and behind the ends of chunks
         file = tmp_path / f"{stop}.safetensors"
         for k in (stop, stop + 1, stop + 3):  # again and again, within one chunk of batches
             with contextlib.suppress(KeyboardInterrupt):
