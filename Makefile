@@ -3,13 +3,13 @@
 # make lab    set everything up and open JupyterLab
 # make lint   format check, lint, types
 # make bench  measure: quality at equal cost against peers, overheads, speed
+# make bench-methods  compare all methods and controls at equal parameters and compute
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEMO   := runs/demo
 
-# make bench-methods   all methods and controls at equal parameters and compute
 .PHONY: demo test lab lint bench bench-methods notebooks clean
 .DELETE_ON_ERROR:
 

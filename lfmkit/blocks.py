@@ -55,7 +55,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         """Return the velocity at x (n, d) and time t (scalar or (n,)), shape (n, d).
 
-        In a block with conditions, cond is what `targets.shown` makes of them; None is "no condition".
+        In a block with conditions, cond is what `conditions.shown` makes of them; None is "no condition".
         """
         more = self._condition(x, cond)
         if not self.precondition:

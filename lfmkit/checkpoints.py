@@ -14,7 +14,8 @@ from pathlib import Path
 from safetensors.torch import save as to_bytes
 
 from lfmkit import __version__, files, nets
-from lfmkit.flows import Block, Flow
+from lfmkit.blocks import Block
+from lfmkit.flows import Flow
 from lfmkit.solvers import Solver
 
 FORMAT = 1

@@ -26,6 +26,7 @@ def as_conditions(cond: Tensor | None, columns: int, n: int, guidance: float, li
         like: The samples.
 
     Raises:
+        TypeError: The condition is no tensor.
         ValueError: The flow takes no condition; the shape, a class number or a value does not fit; guidance
             comes without condition or is not finite.
 
@@ -41,6 +42,8 @@ def as_conditions(cond: Tensor | None, columns: int, n: int, guidance: float, li
         return None
     if columns == 0:
         raise ValueError("this flow takes no condition: build it with cond=, the number of columns")
+    if not isinstance(cond, Tensor):
+        raise TypeError(f"a condition must be a tensor, got {type(cond).__name__}")
     if not cond.is_floating_point():
         if cond.ndim > 1 or (cond.ndim == 1 and len(cond) != n):
             raise ValueError(f"class numbers need the shape ({n},), got {tuple(cond.shape)}")

@@ -1,7 +1,7 @@
 """The methods, one under another in the same form: what differs between them is what the eye sees.
 
-Each takes a schedule: with the empty one it is the method its name says, one network from data to noise; with
-local steps it is Local Flow Matching with that method inside every block.
+Each but the rectified flow takes a schedule: with the empty one it is the method its name says, one network
+from data to noise; with local steps it is Local Flow Matching with that method inside every block.
 """
 
 from __future__ import annotations

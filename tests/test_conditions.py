@@ -137,6 +137,11 @@ def test_shapes_that_do_not_fit_are_refused(n, rows, columns):
             as_conditions(cond, 3, n, 1.0, torch.zeros(n, 2))
 
 
+def test_a_condition_is_a_tensor(flow):
+    with pytest.raises(TypeError, match="a condition must be a tensor, got int"):
+        flow.sample(4, cond=2)
+
+
 def test_flows_and_conditions_must_agree(data):
     x, labels = data
     with pytest.raises(ValueError, match="takes no condition"):
