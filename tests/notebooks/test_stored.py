@@ -44,6 +44,10 @@ def complaints(notebook):
         found.append("more than two cells whose output is ignored")
     if not any("assert " in cell.source for cell in cells):
         found.append("no assertion")
+    for cell in cells:
+        texts = [out.get("data", {}).get("text/plain", "") for out in cell.outputs]
+        if compared(cell) and any(re.search(r"\d\.\d{6}", text) for text in texts):
+            found.append(f"digits that another machine will not repeat: {cell.source.splitlines()[-1]}")
     return found
 
 
@@ -64,6 +68,14 @@ def test_the_guard_sees_a_stripped_notebook(notebook):
     for cell in code_cells(notebook):
         cell.outputs, cell.execution_count = [], None
     assert len(complaints(notebook)) >= 2
+
+
+def test_the_guard_sees_digits_nobody_rounded(notebook):
+    data = {"text/plain": "History(seconds=0.33251061600094545)"}
+    next(cell for cell in code_cells(notebook) if compared(cell)).outputs.append(
+        nbformat.v4.new_output("execute_result", data)
+    )
+    assert complaints(notebook) != []
 
 
 def test_form(notebook):
