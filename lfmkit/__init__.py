@@ -1,28 +1,36 @@
 """lfmkit: learn, try and extend Local Flow Matching (arXiv 2410.02548).
 
 encode = data to noise, decode = noise to data; inside a block time runs from 0 (data) to 1 (noise).
+
+Modules are imported when they are first used, so that what needs no torch (the command line, reading the
+results of a thousand runs) starts at once.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-from lfmkit import (
-    couplings,
-    data,
-    distillation,
-    exercises,
-    methods,
-    metrics,
-    nets,
-    oracles,
-    paths,
-    plots,
-    schedules,
-    widgets,
-)
-from lfmkit.checkpoints import load
-from lfmkit.fitting import FitLog, fit
-from lfmkit.flows import Block, Flow, Trajectory
-from lfmkit.solvers import Solver
+if TYPE_CHECKING:
+    from lfmkit import (
+        couplings,
+        data,
+        distillation,
+        exercises,
+        methods,
+        metrics,
+        nets,
+        oracles,
+        paths,
+        plots,
+        schedules,
+        widgets,
+    )
+    from lfmkit.checkpoints import load
+    from lfmkit.fitting import FitLog, fit
+    from lfmkit.flows import Block, Flow, Trajectory
+    from lfmkit.runs.reporting import report
+    from lfmkit.solvers import Solver
 
 __all__ = [
     "Block",
@@ -42,6 +50,30 @@ __all__ = [
     "oracles",
     "paths",
     "plots",
+    "report",
     "schedules",
     "widgets",
 ]
+
+_HOME = {
+    "Block": "flows",
+    "FitLog": "fitting",
+    "Flow": "flows",
+    "Solver": "solvers",
+    "Trajectory": "flows",
+    "fit": "fitting",
+    "load": "checkpoints",
+    "report": "runs.reporting",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'lfmkit' has no attribute {name!r}")
+    if name in _HOME:
+        return getattr(import_module(f"lfmkit.{_HOME[name]}"), name)
+    return import_module(f"lfmkit.{name}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from safetensors.torch import save as to_bytes
 
-from lfmkit import __version__, files, nets
+from lfmkit import __version__, files, nets, tensorfiles
 from lfmkit.blocks import Block
 from lfmkit.flows import Flow
 from lfmkit.solvers import Solver
@@ -92,7 +92,7 @@ def load(folder: str | Path, net: nets.Recipe | None = None) -> Flow:
         weights, digest = folder / about["weights"], about["sha256"]
     except (KeyError, TypeError) as error:
         raise ValueError(f"{folder / 'flow.json'} is damaged: {error!r}") from error
-    tensors, _ = files.read_tensors(weights)
+    tensors, _ = tensorfiles.read_tensors(weights)
     if files.sha256(weights) != digest:
         raise ValueError(
             f"{weights} is damaged: its SHA-256 is not the one in flow.json. Restore it from a copy"

@@ -12,9 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_bytes
-from torch import Tensor
 
 
 def write(path: Path, content: bytes) -> None:
@@ -62,33 +59,6 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:
-    """Write named tensors and plain data about them as one safetensors file; return its SHA-256."""
-    ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    content = to_bytes(ready, metadata={"about": json.dumps(about, allow_nan=False)})
-    write(path, content)
-    return hashlib.sha256(content).hexdigest()
-
-
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `write_tensors` wrote.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is cut off or damaged.
-    """
-    if not path.exists():
-        raise FileNotFoundError(f"there is no {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get("about", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
-    except (SafetensorError, ValueError, OSError) as error:
-        raise ValueError(
-            f"{path} is cut off or damaged ({error}): delete it, or restore it from a copy"
-        ) from error
-
-
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -120,3 +90,16 @@ def locked(folder: Path) -> Iterator[None]:
             yield
         finally:
             lock.release()
+
+
+_data_read: dict[str, str] = {}
+
+
+def note_data(name: str, path: Path) -> None:
+    """Remember the checksum of a data file that is being read; records of runs show it."""
+    _data_read[name] = sha256(path)
+
+
+def data_read() -> dict[str, str]:
+    """Return the SHA-256 of every data file that this process has read, by name."""
+    return dict(_data_read)

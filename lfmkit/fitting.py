@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lfmkit import files, schedules
+from lfmkit import files, schedules, tensorfiles
 from lfmkit.blocks import Block
 from lfmkit.conditions import as_conditions
 from lfmkit.flows import Flow, as_samples
@@ -255,10 +255,10 @@ class Jobs:
         """Return the data-side pool of block k: the pool of block k - 1, encoded by that block."""
         file = self.run.pool_file(k) if self.run is not None else None
         if file is not None and file.exists():
-            return files.read_tensors(file)[0]["pool"].to(x)
+            return tensorfiles.read_tensors(file)[0]["pool"].to(x)
         x = self.flow.push(x, k - 1, cond=self.given.cond)
         if file is not None:
-            files.write_tensors(file, {"pool": x}, {"block": k})
+            tensorfiles.write_tensors(file, {"pool": x}, {"block": k})
         return x
 
 

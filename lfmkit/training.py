@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lfmkit import files
+from lfmkit import tensorfiles
 from lfmkit.blocks import Block
 from lfmkit.targets import Batch, Pairs, Targets
 
@@ -188,10 +188,10 @@ class Trainer:
             tensors |= {f"weight.{i}": weight, f"average.{i}": average}
             tensors |= {f"optimiser.{i}.{k}": v for k, v in self.optimiser.state[weight].items()}
         about = {"history": asdict(self.history), "loss_count": self._loss_count}
-        files.write_tensors(path, tensors, about)
+        tensorfiles.write_tensors(path, tensors, about)
 
     def _restore(self, path: Path) -> None:
-        tensors, about = files.read_tensors(path)
+        tensors, about = tensorfiles.read_tensors(path)
         self._chunk_start = tensors["generator"]
         self.generator.set_state(self._chunk_start)
         self._loss_sum.copy_(tensors["loss_sum"])

@@ -17,7 +17,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from lfmkit import schedules
+from lfmkit import files, schedules
 from lfmkit.oracles import GaussianMixture
 
 SHIPPED = ("rose", "tree")
@@ -199,6 +199,7 @@ def _from_file(path: Path) -> GridMixture:
     try:
         with Image.open(path) as image:
             image.load()
+            files.note_data(path.name, path)
             if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
                 paper = Image.new("RGBA", image.size, "white")  # what shows through is paper, not ink
                 image = Image.alpha_composite(paper, image.convert("RGBA"))
