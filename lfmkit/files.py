@@ -14,6 +14,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 
+class InUseError(RuntimeError):
+    """Another process holds the folder."""
+
+
 def write(path: Path, content: bytes) -> None:
     """Write a file in one step: a reader sees the old content or the new one, never a part.
 
@@ -69,7 +73,7 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold a folder (made if need be) for one run at a time; the lock goes with the process, however it ends.
 
     Raises:
-        RuntimeError: Another process holds the folder.
+        InUseError: Another process holds the folder.
         OSError: The folder cannot be made or written.
     """
     lock = FileLock(folder / ".lock", timeout=0)
@@ -77,7 +81,7 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        raise RuntimeError(
+        raise InUseError(
             f"{folder} is in use by another run: wait for it, or choose another folder"
         ) from None
     except OSError as error:

@@ -1,5 +1,8 @@
 """Shared fixtures: a three-component mixture with all its closed forms, and small untrained flows."""
 
+import subprocess
+
+import nbformat
 import pytest
 import torch
 
@@ -29,3 +32,30 @@ def tiny_net():
 @pytest.fixture
 def tiny_flow(tiny_net):
     return methods.lfm(dim=2, schedule=(0.1, 0.4), net=tiny_net)
+
+
+@pytest.fixture
+def make_notebook(tmp_path):
+    """Write a notebook: imports, a cell of parameters, further cells; return its path."""
+
+    def make(name, parameters, cells):
+        tagged = nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})
+        notebook = nbformat.v4.new_notebook(cells=[tagged, *map(nbformat.v4.new_code_cell, cells)])
+        notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        path = tmp_path / f"{name}.ipynb"
+        nbformat.write(notebook, path)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    """A file system of 64 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting a small tmpfs needs the right to mount")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)

@@ -11,18 +11,6 @@ import lfmkit
 from lfmkit import files
 
 
-@pytest.fixture
-def tiny_disk(tmp_path):
-    """A file system of 64 kB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("mounting a small tmpfs needs the right to mount")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
-
-
 def names(folder):
     return sorted(path.name for path in folder.iterdir() if path.name != ".lock")
 
