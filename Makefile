@@ -3,6 +3,7 @@
 # make lab    set everything up and open JupyterLab
 # make lint   format check, lint, types
 # make bench  measure: quality at equal cost against peers, overheads, speed
+# make bench-batch    measure batch runs: overhead, use of the cores, the table of 10,000 runs
 # make bench-methods  compare all methods and controls at equal parameters and compute
 PYTHON ?= python3
 VENV   := .venv
@@ -10,7 +11,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEMO   := runs/demo
 
-.PHONY: demo test lab lint bench bench-methods notebooks clean
+.PHONY: demo test lab lint bench bench-batch bench-methods notebooks clean
 .DELETE_ON_ERROR:
 
 # A stamp per set of extras: nothing is installed twice, and again only when what is wanted has changed.
@@ -53,6 +54,9 @@ lab: $(VENV)/core.stamp
 
 bench: $(VENV)/bench.stamp
 	$(BIN)/python tests/benchmarks/run.py
+
+bench-batch: $(VENV)/core.stamp
+	$(BIN)/python tests/benchmarks/batch.py
 
 bench-methods: $(VENV)/core.stamp
 	$(BIN)/python tests/benchmarks/methods.py

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from lfmkit import __version__
+from lfmkit.runs import results_command
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -16,14 +17,11 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(words)
     try:
         return int(arguments.command(arguments))
-    except (ValueError, FileNotFoundError, RuntimeError, OSError) as error:
-        print(f"lfmkit {arguments.name}: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except (ValueError, ImportError, RuntimeError, OSError) as error:
+        print(f"lfmkit {arguments.name}: {error}", file=sys.stderr)
+        return 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -48,6 +46,10 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="make them on this Dask cluster")
     sweep.set_defaults(command=_sweep)
 
+    results = commands.add_parser("results", help="show all recorded runs")
+    results_command.add_arguments(results)
+    results.set_defaults(command=results_command.main)
+
     for each in (run, sweep):
         each.add_argument("--runs", default="runs", metavar="DIR", help="where the runs are kept (runs)")
         each.add_argument("--again", action="store_true", help="also make what is completed")
@@ -56,10 +58,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(asked: argparse.Namespace) -> int:
     """Execute a notebook with parameters in a folder of its own and record what came out."""
-    from lfmkit.runs import parameters, plans, sweep
+    from lfmkit.runs import parameters, plans, sweep, values
 
     given = parameters.read_yaml(asked.f) if asked.f else {}
-    given |= {name: parameters.parse_value(value) for name, value in asked.p}
+    given |= {name: values.parse_value(value) for name, value in asked.p}
     plan = plans.plan_run(asked.notebook, given, asked.runs)
     limits = {
         name: getattr(asked, name) for name in ("timeout", "memory") if getattr(asked, name) is not None

@@ -107,6 +107,51 @@ def test_a_timeline_is_as_long_as_its_steps():
         plots.timeline({})
 
 
+def test_a_sweep_has_a_point_a_run_and_means_with_their_standard_errors():
+    runs = {"lfm": [(300, 0.2), (300, 0.4), (300, 0.6), (10_000, 0.1)], "ot_cfm": [(10_000, 0.3), (300, 0.9)]}
+    figure = plots.sweep(runs, "steps", "excess", "title")
+    (axis,) = figure.axes
+    faint, mean, *_ = axis.lines
+    assert sorted(faint.get_ydata()) == [0.1, 0.2, 0.4, 0.6]
+    assert list(mean.get_xdata()) == [300, 10_000]
+    assert list(mean.get_ydata()) == pytest.approx([0.4, 0.1])
+    (bars,) = axis.containers[0].lines[2]
+    lower, upper = bars.get_segments()[0][:, 1]
+    assert (upper - lower) / 2 == pytest.approx(0.2 / np.sqrt(3))  # standard deviation 0.2, three runs
+    assert np.ptp(bars.get_segments()[1][:, 1]) == 0  # one run has none
+    assert (axis.get_xscale(), axis.get_yscale()) == ("log", "linear")
+    assert [text.get_text() for text in axis.get_xticklabels()] == ["300", "10000"]
+    drawn = [container.lines[0].get_color() for container in axis.containers]
+    assert drawn == [plots.PALETTE["LFM"], plots.PALETTE["OT-CFM"]]
+    assert "lfm 0.4 at 300, 0.1 at 10000" in figure.alt
+    pixels(figure)
+
+
+def test_a_sweep_over_names_sets_the_groups_side_by_side():
+    runs = {"lfm": [("log_snr", 0.001), ((0.1, 0.2), 0.5)], "fm": [("log_snr", 0.1)], "none": []}
+    (axis,) = plots.sweep(runs, "schedule", "excess", "title").axes
+    assert [text.get_text() for text in axis.get_xticklabels()] == ["log_snr", "(0.1, 0.2)"]
+    lfm, fm = (container.lines[0] for container in axis.containers)
+    assert lfm.get_linestyle() == "None"
+    assert lfm.get_xdata()[0] < 0 < fm.get_xdata()[0]
+    assert lfm.get_xdata()[1] - lfm.get_xdata()[0] == pytest.approx(1)
+    assert (axis.get_xscale(), axis.get_yscale()) == ("linear", "log")
+
+
+@pytest.mark.parametrize(
+    ("values", "scale"), [([1, 2, 4, 8], "linear"), ([0, 1, 1000], "linear"), ([1, 100], "log")]
+)
+def test_a_sweep_is_logarithmic_where_values_span_decades(values, scale):
+    (axis,) = plots.sweep({"a": [(x, 1.0) for x in values]}, "x", "y", "title").axes
+    assert axis.get_xscale() == scale
+    assert axis.get_yscale() == "linear"
+
+
+def test_a_sweep_of_nothing():
+    with pytest.raises(ValueError, match="one or more runs"):
+        plots.sweep({"a": []}, "x", "y", "title")
+
+
 def test_the_same_values_give_the_same_picture(points):
     first, second = (pixels(plots.density({"x": points})) for _ in range(2))
     assert np.array_equal(first, second)

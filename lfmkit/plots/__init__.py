@@ -6,6 +6,7 @@ They know tensors and records only. A figure shows itself in Jupyter with its al
 from lfmkit.plots.charts import bars, curves, losses, timeline
 from lfmkit.plots.clouds import density, log_density, paths
 from lfmkit.plots.figure import EXTENT, LIMIT, PALETTE, Picture
+from lfmkit.plots.sweeps import sweep
 
 __all__ = [
     "EXTENT",
@@ -18,5 +19,6 @@ __all__ = [
     "log_density",
     "losses",
     "paths",
+    "sweep",
     "timeline",
 ]

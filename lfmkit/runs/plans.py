@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from lfmkit import __version__
-from lfmkit.runs.parameters import FOLDER_PARAMETER, Source, Value, read_notebook
+from lfmkit.runs.parameters import FOLDER_PARAMETER, Source, read_notebook
+from lfmkit.runs.values import Value, short
 
 UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
@@ -141,10 +142,3 @@ def commit_of(folder: Path) -> str | None:
         return git("rev-parse", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def short(value: Value) -> str:
-    """Return a parameter's value in few characters."""
-    if isinstance(value, (list, tuple)):
-        return "(" + ",".join(short(each) for each in value) + ")"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

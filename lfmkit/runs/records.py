@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
@@ -97,7 +97,28 @@ def read(folder: Path) -> RunRecord:
         raise ValueError(f"{path} is damaged: {error}") from None
     if record.outcome not in OUTCOMES:
         raise ValueError(f"{path} is damaged: unknown outcome {record.outcome!r}")
+    for name, sound in _SOUND.items():
+        if not sound(getattr(record, name)):
+            raise ValueError(f"{path} is damaged: {name} is not what it should be")
     return record
+
+
+def look(folder: Path) -> RunRecord | Literal["running", "interrupted", "no run"]:
+    """Return the record of a run's folder, or what the folder is without one.
+
+    Raises:
+        ValueError: The record is damaged.
+        OSError: It cannot be read.
+    """
+    for _ in range(2):  # it may end between the look at its record and the one at its lock
+        try:
+            return read(folder)
+        except FileNotFoundError:
+            if not (folder / "params.json").exists():
+                return "no run"
+            if running(folder):
+                return "running"
+    return "interrupted"
 
 
 def folders(root: Path) -> Iterator[Path]:
@@ -117,13 +138,15 @@ def folders(root: Path) -> Iterator[Path]:
 
 def running(folder: Path) -> bool:
     """Return whether some process works on this run now."""
-    if not (folder / ".lock").exists():
-        return False
     lock = FileLock(folder / ".lock", timeout=0)
     try:
+        if not (folder / ".lock").exists():
+            return False
         lock.acquire()
-    except (Timeout, OSError):
+    except Timeout:
         return True
+    except OSError:  # a disk that nobody can write to
+        return False
     lock.release()
     return False
 
@@ -131,3 +154,34 @@ def running(folder: Path) -> bool:
 def now() -> str:
     """Return the time in UTC, ISO 8601, to the second."""
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def _is_text(value: Json) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: Json) -> bool:
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**1000)
+
+
+def _is_shallow(value: Json, levels: int = 20) -> bool:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels > 0 and all(_is_shallow(each, levels - 1) for each in inside)
+
+
+_SOUND: dict[str, Callable[[Json], bool]] = {
+    **dict.fromkeys(("id", "notebook", "reason", "started"), _is_text),
+    **dict.fromkeys(("seconds", "peak_memory"), _is_number),
+    "cell": lambda value: value is None or isinstance(value, dict),
+    "parameters": lambda value: isinstance(value, dict) and _is_shallow(value),
+    "metrics": lambda value: (
+        isinstance(value, dict) and all(each is None or _is_number(each) for each in value.values())
+    ),
+    "figures": lambda value: (
+        isinstance(value, list)
+        and all(
+            isinstance(each, dict) and _is_text(each.get("file")) and _is_text(each.get("alt"))
+            for each in value
+        )
+    ),
+}

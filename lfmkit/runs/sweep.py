@@ -18,9 +18,10 @@ import psutil
 
 from lfmkit import files
 from lfmkit.runs import machine, records
-from lfmkit.runs.plans import Limits, Plan, short
+from lfmkit.runs.plans import Limits, Plan
 from lfmkit.runs.records import RunRecord
 from lfmkit.runs.supervise import perform
+from lfmkit.runs.values import short
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from lfmkit.runs.parameters import Value, read_notebook, read_yaml
+from lfmkit.runs.parameters import read_notebook, read_yaml
 from lfmkit.runs.plans import Limits, Plan, commit_of, read_limits
+from lfmkit.runs.values import Value
 
 MOST = 100_000  # runs
 
