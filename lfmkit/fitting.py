@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from lfmkit import files, schedules, tensorfiles
+from lfmkit.arguments import Given, check_choices, check_given
 from lfmkit.blocks import Block
-from lfmkit.conditions import as_conditions
+from lfmkit.cluster import check_folder
 from lfmkit.flows import Flow, as_samples
 from lfmkit.progress import Listener, Progress
+from lfmkit.remote import train_on_cluster
 from lfmkit.runfolder import RunFolder
 from lfmkit.targets import Averaged, Pairs, kd_order
 from lfmkit.training import History, Settings, Trainer, measure_moments
 from lfmkit.workers import one_thread, train_in_workers
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ def fit(
     warm_start: bool = True,
     drop: float = 0.1,
     workers: int = 1,
+    client: Client | None = None,
     seed: int = 0,
     device: str = "cpu",
     progress: bool | Listener = True,
@@ -89,8 +93,11 @@ def fit(
         warm_start: With the "pushed" pool, start each block from the weights of the one before.
         drop: Share of the samples shown without their condition, so that `guidance` has both to compare.
         workers: Processes that train blocks at the same time ("ou" pool); results do not depend on it.
+        client: Client of a Dask cluster that trains the blocks instead ("ou" pool), with the same results;
+            see `lfmkit.cluster.connect`. `out` must then lie where all of its workers see it.
         seed: Seed of batches, times and noise.
-        device: Where to train, for example "cpu" or "cuda"; the flow ends there.
+        device: Where to train, for example "cpu" or "cuda"; the flow ends there. With a client it is the
+            workers' device, and the flow ends on the CPU.
         progress: Show a progress bar; or a function (block, step, loss) -> None, called about every 1% of a
             block's steps. An exception that it raises stops the training and leaves the flow as it was.
         out: Folder for checkpoints. The same call with the same folder continues a run that was killed, and
@@ -101,11 +108,14 @@ def fit(
         The losses and seconds of each block.
 
     Raises:
-        TypeError: x is no floating-point tensor.
+        ImportError: client= was given, and Dask is not installed.
+        TypeError: x is no floating-point tensor, or client is no Dask client.
         ValueError: x has NaN or infinite rows, the wrong shape or fewer than 2 rows; cond or partners do not
             fit the rows, are missing, or are not what this flow takes; a setting is out of range; `out` holds
             a run with other settings, data or starting weights.
-        RuntimeError: The loss blew up, a worker was killed, or another run uses `out`.
+        ConnectionError: The cluster has no workers.
+        RuntimeError: The loss blew up, a worker was killed (in a cluster: several times), a worker of the
+            cluster does not see `out` or has another lfmkit, or another run uses `out`.
         OSError: `out` cannot be written or the disk is full.
     """
     count = len(flow.blocks)
@@ -113,15 +123,16 @@ def fit(
     if len(each) != count:
         raise ValueError(f"steps needs one number, or one for each of the {count} blocks, got {len(each)}")
     settings = [Settings(k, batch, lr, warmup, clip, ema, seed) for k in each]
-    _check_choices(flow, pool, targets, workers, device)
+    check_choices(flow, pool, targets, workers, device, client)
     x = as_samples(x, flow.dim, "the data").detach()
     if len(x) < 2:
         raise ValueError("the data needs 2 or more rows, got 1")
-    given = _check_given(flow, x, cond, partners, targets, drop)
+    given = check_given(flow, x, cond, partners, targets, drop)
     if out is not None and flow.net is None:
         raise ValueError("out= needs a flow built from a network recipe (net=…)")
     started = time.perf_counter()
-    work = copy.deepcopy(flow).to(device)
+    here = device if client is None else "cpu"
+    work = copy.deepcopy(flow).to(here)
     x = x.to(next(work.parameters()))
     given = given.to(x)
     about = {**asdict(settings[0]), "steps": each, "pool": pool, "targets": targets, "warm_start": warm_start}
@@ -130,89 +141,36 @@ def fit(
     with contextlib.ExitStack() as stack:
         run = None
         if out is not None:
-            stack.enter_context(files.locked(Path(out)))
-            run = RunFolder(Path(out), about, flow, [x, *given.tensors()])
+            folder = (
+                Path(out) if client is None else Path(out).absolute()
+            )  # workers have other current folders
+            stack.enter_context(files.locked(folder))
+            if client is not None:
+                check_folder(client, folder)
+            run = RunFolder(folder, about, flow, [x, *given.tensors()])
         if run is not None and run.finished:
             histories = run.read_finished(work)
         else:
             bar = stack.enter_context(Progress(each, progress))
-            jobs = Jobs(work, x, given, settings, targets, run, save_every, bar)
-            histories = jobs.pushed(warm_start) if pool == "pushed" else jobs.ou(workers)
+            jobs = Jobs(work, x, given, settings, targets, device, run, save_every, bar)
+            pushed = pool == "pushed" and client is None  # a single block is the same in both
+            histories = jobs.pushed(warm_start) if pushed else jobs.ou(workers, client)
             if run is not None:
                 run.finish(work, histories)
-    flow.to(device).load_state_dict(work.state_dict())
+    flow.to(here).load_state_dict(work.state_dict())
     return FitLog(tuple(histories), time.perf_counter() - started, about)
-
-
-def _check_choices(flow: Flow, pool: str, targets: str, workers: int, device: str) -> None:
-    if pool not in ("pushed", "ou"):
-        raise ValueError(f"unknown pool {pool!r}: choose 'pushed' or 'ou'")
-    if targets not in ("pairs", "averaged"):
-        raise ValueError(f"unknown targets {targets!r}: choose 'pairs' or 'averaged'")
-    wanted = ["ou" if math.isfinite(block.gamma) else "gaussian" for block in flow.chain]
-    if targets == "averaged" and (pool != "ou" or wanted != [block.coupling for block in flow.chain]):
-        raise ValueError(
-            "averaged targets need pool='ou', the coupling 'ou' in local blocks, 'gaussian' free"
-        )
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise ValueError(f"workers must be a whole number >= 1, got {workers!r}")
-    if workers > 1 and pool == "pushed" and len(flow.blocks) > 1:
-        raise ValueError(
-            "with the 'pushed' pool each block waits for the one before: use workers=1 or pool='ou'"
-        )
-    if workers > 1 and torch.device(device).type != "cpu":
-        raise ValueError("workers train on the CPU: use workers=1 on an accelerator")
-    if not any(p.requires_grad for p in flow.parameters()):
-        raise ValueError("the flow has no trainable parameters")
-
-
-class Given(NamedTuple):
-    """What comes with the rows of the data."""
-
-    cond: Tensor | None = None
-    partners: Tensor | None = None
-    drop: float = 0.0
-
-    def to(self, x: Tensor) -> Given:
-        """Return it in the dtype and on the device of x."""
-        cond, partners = (None if part is None else part.to(x) for part in self[:2])
-        return Given(cond, partners, self.drop)
-
-    def tensors(self) -> list[Tensor]:
-        """Return the tensors that are there."""
-        return [part for part in self[:2] if part is not None]
-
-
-def _check_given(
-    flow: Flow, x: Tensor, cond: Tensor | None, partners: Tensor | None, targets: str, drop: float
-) -> Given:
-    if not 0 <= drop <= 1:
-        raise ValueError(f"drop must lie in [0, 1], got {drop}")
-    if cond is not None:
-        cond = as_conditions(cond, flow.cond, len(x), 1.0, x)
-        if targets == "averaged":
-            raise ValueError("averaged targets know no conditions: use targets='pairs'")
-    elif flow.cond:
-        raise ValueError(f"this flow takes a condition of {flow.cond} columns: give cond=")
-    if partners is not None:
-        partners = as_samples(partners, flow.dim, "partners").detach()
-        if len(partners) != len(x):
-            raise ValueError(f"pairs of unequal length: {len(x)} rows of data, {len(partners)} of partners")
-    paired = [block.coupling == "pairs" for block in flow.chain]
-    if any(paired) != (partners is not None) or (any(paired) and len(paired) > 1):
-        raise ValueError("partners= and the coupling 'pairs' go together, in a flow of one block")
-    return Given(cond, partners, drop)
 
 
 @dataclass
 class Jobs:
-    """Train the blocks of a flow on data x, in this process or in workers."""
+    """Train the blocks of a flow on data x: in this process, in workers, or on a cluster."""
 
     flow: Flow
     x: Tensor
     given: Given
     settings: Sequence[Settings]
     targets: str
+    device: str
     run: RunFolder | None
     save_every: float
     bar: Progress
@@ -228,23 +186,27 @@ class Jobs:
             histories.append(self._run(self._maker(k, x, 0.0), k))
         return histories
 
-    def ou(self, workers: int) -> list[History]:
-        """Train all blocks on OU marginals of the data, `workers` at a time."""
+    def ou(self, workers: int, client: Client | None = None) -> list[History]:
+        """Train all blocks on OU marginals of the data, `workers` at a time or as a cluster can."""
         blocks = self.flow.chain
         lefts = [0.0, *schedules.times(block.gamma for block in blocks[:-1])]
         x = self.x[kd_order(self.x)] if self.targets == "averaged" else self.x
         makers = [self._maker(k, x, T) for k, T in enumerate(lefts)]
-        if workers == 1:
+        if client is not None:
+            results = train_on_cluster(client, makers, self.save_every, self.bar)
+        elif workers > 1:
+            results = train_in_workers(makers, workers, self.save_every, self.bar)
+        else:
             return [self._run(make, k) for k, make in enumerate(makers)]
-        results = train_in_workers(makers, workers, self.save_every, self.bar)
         for block, (state, _) in zip(blocks, results, strict=True):
             block.load_state_dict(state)
         return [history for _, history in results]
 
     def _maker(self, k: int, x: Tensor, T: float) -> Callable[[], Trainer]:
         state_file = self.run.state_file(k) if self.run is not None else None
+        block, settings = self.flow.chain[k], self.settings[k]
         return partial(
-            make_trainer, self.flow.chain[k], x, self.given, T, self.targets, self.settings[k], k, state_file
+            make_trainer, block, x, self.given, T, self.targets, settings, k, state_file, self.device
         )
 
     def _run(self, make: Callable[[], Trainer], k: int) -> History:
@@ -271,9 +233,11 @@ def make_trainer(
     settings: Settings,
     index: int,
     state_file: Path | None,
+    device: str = "cpu",
 ) -> Trainer:
     """Return the trainer of one block whose pool is x diffused for time T; measure the block's moments."""
-    cond, partners, drop = given
+    block, x = block.to(device), x.to(device)
+    cond, partners, drop = given.to(x)
     pairs = Pairs(x, T, block.gamma, block.path, block.coupling, partners, cond, drop)
     measure_moments(block, pairs, settings.seed)
     if targets == "pairs":

@@ -83,8 +83,10 @@ def _train(
     looked = 0.0
 
     def report(done: int, loss: float) -> None:
-        nonlocal looked
         shown[k] = done, loss
+
+    def wanted(*_: object) -> None:
+        nonlocal looked
         if time.monotonic() - looked > 0.5:
             looked = time.monotonic()
             if os.getppid() != parent:  # nobody waits for this work any more
@@ -92,5 +94,6 @@ def _train(
 
     with one_thread():
         trainer = make()
+        trainer.optimiser.register_step_pre_hook(wanted)  # every step: reports may be a minute apart
         history = trainer.run(report, save_every)
     return trainer.block.state_dict(), history

@@ -5,8 +5,9 @@ import subprocess
 import nbformat
 import pytest
 import torch
+from daskprocesses import end, start, start_scheduler
 
-from lfmkit import methods, nets, oracles
+from lfmkit import cluster, methods, nets, oracles
 
 
 @pytest.fixture(autouse=True)
@@ -59,3 +60,24 @@ def tiny_disk(tmp_path):
         pytest.skip("mounting a small tmpfs needs the right to mount")
     yield folder
     subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.fixture(scope="session")
+def address(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dask")
+    scheduler, address = start_scheduler(folder)
+    some = ("--nthreads", "1", "--nworkers", "2", "--no-dashboard", "--local-directory", folder)
+    workers = start("-m", "distributed.cli.dask_worker", address, *some)
+    yield address
+    end(workers)
+    end(scheduler)
+
+
+@pytest.fixture(scope="session")
+def client(address):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "TIMEOUT", 60)
+        client = cluster.connect(address)
+    with client:
+        client.wait_for_workers(2, timeout=60)
+        yield client

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from queue import Empty
 from typing import Any
 
-from jupyter_core.utils import run_sync
+from nbclient.util import run_sync
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 
