@@ -109,13 +109,13 @@ def overhead() -> None:
 
 def sweep() -> None:
     """Print how long 24 runs on all cores take, against the sum of their times alone."""
-    cores = os.cpu_count() or 1
-    with tempfile.TemporaryDirectory() as folder:
-        alone, together = (read_sweep(SWEEP, Path(folder, name)) for name in ("alone", "together"))
-        limits = replace(alone.limits, threads=1)
-        tally = run_locally(alone.plans, limits, 1)
-        total = sum(record.seconds for record in tally.records)
-        wall = seconds_of(lambda: run_locally(together.plans, limits, cores))
+    cores, kept = os.cpu_count() or 1, Path("runs/bench")
+    alone, together = (read_sweep(SWEEP, kept / name) for name in ("alone", "together"))
+    limits = replace(alone.limits, threads=1)
+    tally = run_locally(alone.plans, limits, 1, again=True)
+    total = sum(record.seconds for record in tally.records)
+    wall = seconds_of(lambda: run_locally(together.plans, limits, cores, again=True))
+    print(f"\nSweep: {len(alone.plans)} runs, one at a time {total:.0f} s, {cores} at a time {wall:.0f} s")
     share = wall / (total / cores)
     print(f"\nSweep: {len(alone.plans)} runs, one at a time {total:.0f} s, {cores} at a time {wall:.0f} s")
     print(f"- **{share:.2f}** times a {cores}th of the sum")
