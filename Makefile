@@ -10,6 +10,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEMO   := runs/demo
+SPREAD := --numprocesses auto --dist loadfile  # files of tests side by side, one for each core
 
 .PHONY: demo test lab lint bench bench-batch bench-methods notebooks clean
 .DELETE_ON_ERROR:
@@ -40,8 +41,8 @@ demo: $(VENV)/core.stamp
 	@for picture in $(DEMO)/*.png; do echo "picture   $$picture"; done
 
 test: $(VENV)/test.stamp lint
-	$(BIN)/python -m pytest
-	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 300 \
+	$(BIN)/python -m pytest $(SPREAD)
+	$(BIN)/python -m pytest $(SPREAD) --nbval --nbval-current-env --nbval-cell-timeout 300 \
 	    --nbval-sanitize-with tests/notebooks/sanitize.cfg -p no:warnings notebooks
 
 lint: $(VENV)/test.stamp
