@@ -1,5 +1,6 @@
 """Shared fixtures: a three-component mixture with all its closed forms, and small untrained flows."""
 
+import signal
 import subprocess
 
 import nbformat
@@ -8,6 +9,12 @@ import torch
 from daskprocesses import end, start, start_scheduler
 
 from lfmkit import cluster, methods, nets, oracles
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interruptible():
+    """Undo what pytest-xdist does to its processes: they, and all they start, would not hear Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
