@@ -14,6 +14,7 @@ from lfmkit.plots.figure import PALETTE, Picture, blank
 
 DECADES = 1.5  # from which on an axis is logarithmic
 TICKS = 9  # values of a parameter that are all named
+LONGEST = 18  # characters of a name
 
 
 def sweep(
@@ -88,10 +89,13 @@ def _scale(axis: Axes, measures: Sequence[float], places: Mapping[float | str, f
     if numbers and _decades(places.values()) >= DECADES:
         axis.set_xscale("log")
     if len(places) <= TICKS or not numbers:
-        names = [f"{x:.6g}" if numbers else str(x) for x in places]
+        names = [f"{x:.6g}" if numbers else _cut(str(x)) for x in places]
         tilted = sum(map(len, names)) > 90
         axis.set_xticks(
-            list(places.values()), names, rotation=25 * tilted, ha="right" if tilted else "center"
+            list(places.values()),
+            names,
+            rotation=25 * tilted,
+            ha="right" if tilted else "center",
         )
         axis.set_xticks([], minor=True)
     if not numbers:
@@ -116,3 +120,8 @@ def _listed(means: Mapping[str, Mapping[float | str, tuple[float, float]]], labe
         for name, found in means.items()
     ]
     return f"{measure} against {label}: {'; '.join(parts)}"
+
+
+def _cut(name: str) -> str:
+    """Return a label that leaves room for the picture."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
