@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 
 
 class Given(NamedTuple):
-    """What comes with the rows of the data."""
+    """What comes with the rows of the data, and how pairs are drawn from them."""
 
     cond: Tensor | None = None
     partners: Tensor | None = None
     drop: float = 0.0
+    near_data: float = 1.0
 
     def to(self, x: Tensor) -> Given:
         """Return it in the dtype and on the device of x."""
         cond, partners = (None if part is None else part.to(x) for part in self[:2])
-        return Given(cond, partners, self.drop)
+        return Given(cond, partners, self.drop, self.near_data)
 
     def tensors(self) -> list[Tensor]:
         """Return the tensors that are there."""
@@ -70,7 +71,13 @@ def check_choices(
 
 
 def check_given(
-    flow: Flow, x: Tensor, cond: Tensor | None, partners: Tensor | None, targets: str, drop: float
+    flow: Flow,
+    x: Tensor,
+    cond: Tensor | None,
+    partners: Tensor | None,
+    targets: str,
+    drop: float,
+    near_data: float,
 ) -> Given:
     """Return what was given with the rows of x, in the form in which blocks take it.
 
@@ -79,6 +86,10 @@ def check_given(
     """
     if not 0 <= drop <= 1:
         raise ValueError(f"drop must lie in [0, 1], got {drop}")
+    if not (near_data > 0 and math.isfinite(near_data)):
+        raise ValueError(f"near_data must be positive and finite, got {near_data}")
+    if near_data != 1 and targets == "averaged":
+        raise ValueError("averaged targets spread their times evenly: use targets='pairs' with near_data")
     if cond is not None:
         cond = as_conditions(cond, flow.cond, len(x), 1.0, x)
         if targets == "averaged":
@@ -92,4 +103,21 @@ def check_given(
     paired = [block.coupling == "pairs" for block in flow.chain]
     if any(paired) != (partners is not None) or (any(paired) and len(paired) > 1):
         raise ValueError("partners= and the coupling 'pairs' go together, in a flow of one block")
-    return Given(cond, partners, drop)
+    return Given(cond, partners, drop, near_data)
+
+
+def check_held_out(flow: Flow, val: Tensor | None, given: Given, patience: float) -> Tensor | None:
+    """Return the held-out rows, or None where there are none.
+
+    Raises:
+        TypeError: val is no floating-point tensor.
+        ValueError: The rows have the wrong shape, or NaN or infinite values; the flow takes conditions or
+            partners, which held-out rows do not have; patience is out of range.
+    """
+    if not 0 < patience <= 1:
+        raise ValueError(f"patience is a share of the steps and must lie in (0, 1], got {patience}")
+    if val is None:
+        return None
+    if given.tensors():
+        raise ValueError("val= is for flows without conditions and partners: held-out rows have none")
+    return as_samples(val, flow.dim, "val").detach()

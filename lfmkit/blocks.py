@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from lfmkit import couplings, paths
+from lfmkit import couplings, paths, traces
 
 
 class Block(nn.Module):
@@ -62,6 +62,21 @@ class Block(nn.Module):
             return self.net(x, t, **more)
         scale, skip, out, noise = (c[..., None] for c in self._scales(t))
         return skip * x + out * self.net(scale * x, t, noise[..., 0], **more)
+
+    def with_divergence(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the velocity at x (n, d) and a scalar time t, and its exact divergence (n,).
+
+        A network that has a ``with_divergence`` of its own is asked for it.
+        """
+        own = getattr(self.net, "with_divergence", None)
+        if own is None:
+            return traces.by_gradients(lambda y, s: self(y, s, cond), x, t)
+        more = self._condition(x, cond)
+        if not self.precondition:
+            return own(x, t, **more)
+        scale, skip, out, noise = self._scales(t)
+        v, divergence = own(scale * x, t, noise, **more)
+        return skip * x + out * v, skip * x.shape[1] + out * scale * divergence
 
     def loss(self, x: Tensor, t: Tensor, velocity: Tensor, cond: Tensor | None = None) -> Tensor:
         """Return the mean square error against velocities (n, d) at x (n, d), t (n,).

@@ -7,12 +7,13 @@ condition and 0 where there is none; so one network learns both fields that guid
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-Velocity = Callable[[Tensor, Tensor], Tensor]
+from lfmkit.blocks import Block
+from lfmkit.traces import Velocity
 
 
 def as_conditions(cond: Tensor | None, columns: int, n: int, guidance: float, like: Tensor) -> Tensor | None:
@@ -67,19 +68,48 @@ def shown(cond: Tensor, kept: Tensor) -> Tensor:
     return torch.cat([cond * kept, kept.to(cond)], 1)
 
 
-def guided(block: Callable[..., Tensor], cond: Tensor | None, guidance: float) -> tuple[Velocity, int]:
+@dataclass(frozen=True)
+class Told:
+    """A block's field v(x | cond), for conditions as `shown` makes them."""
+
+    block: Block
+    seen: Tensor
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        """Return the velocity at x (n, d) and time t."""
+        v: Tensor = self.block(x, t, self.seen)
+        return v
+
+    def with_divergence(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the velocity (n, d) and its exact divergence (n,)."""
+        return self.block.with_divergence(x, t, self.seen)
+
+
+@dataclass(frozen=True)
+class Guided:
+    """The field v(x) + guidance (v(x | cond) - v(x)); its divergence is combined in the same way."""
+
+    free: Block
+    told: Told
+    guidance: float
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        """Return the velocity at x (n, d) and time t."""
+        free: Tensor = self.free(x, t)
+        return free + self.guidance * (self.told(x, t) - free)
+
+    def with_divergence(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the velocity (n, d) and its exact divergence (n,)."""
+        (v, div), (told, told_div) = self.free.with_divergence(x, t), self.told.with_divergence(x, t)
+        return v + self.guidance * (told - v), div + self.guidance * (told_div - div)
+
+
+def guided(block: Block, cond: Tensor | None, guidance: float) -> tuple[Velocity, int]:
     """Return v(x) + guidance (v(x | cond) - v(x)) of a block, and how often it evaluates the network.
 
     Reference: Classifier-Free Diffusion Guidance, arXiv 2207.12598.
     """
     if cond is None:
         return block, 1
-    seen = shown(cond, torch.ones_like(cond[:, :1], dtype=torch.bool))
-    if guidance == 1.0:
-        return lambda x, t: block(x, t, seen), 1
-
-    def velocity(x: Tensor, t: Tensor) -> Tensor:
-        free = block(x, t)
-        return free + guidance * (block(x, t, seen) - free)
-
-    return velocity, 2
+    told = Told(block, shown(cond, torch.ones_like(cond[:, :1], dtype=torch.bool)))
+    return (told, 1) if guidance == 1.0 else (Guided(block, told, guidance), 2)

@@ -11,13 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch import Tensor
+from torch import Generator, Tensor
 
 from lfmkit import files, schedules, tensorfiles
-from lfmkit.arguments import Given, check_choices, check_given
+from lfmkit.arguments import Given, check_choices, check_given, check_held_out
 from lfmkit.blocks import Block
 from lfmkit.cluster import check_folder
 from lfmkit.flows import Flow, as_samples
+from lfmkit.heldout import HeldOut
 from lfmkit.progress import Listener, Progress
 from lfmkit.remote import train_on_cluster
 from lfmkit.runfolder import RunFolder
@@ -55,6 +56,8 @@ def fit(
     *,
     cond: Tensor | None = None,
     partners: Tensor | None = None,
+    val: Tensor | None = None,
+    patience: float = 0.25,
     steps: int | Sequence[int] = 5000,
     batch: int = 1024,
     lr: float = 6e-3,
@@ -63,6 +66,7 @@ def fit(
     ema: float = 0.1,
     pool: str = "pushed",
     targets: str = "pairs",
+    near_data: float = 1.0,
     warm_start: bool = True,
     drop: float = 0.1,
     workers: int = 1,
@@ -80,6 +84,9 @@ def fit(
         x: Data, a float tensor of shape (n, dim), n >= 2, in the scale the flow works in.
         cond: Condition of each row, for a flow built with cond=: (n, c) numbers or (n,) class numbers.
         partners: Noise-side end of each row, shape (n, dim), for the coupling "pairs" (`rectified_flow`).
+        val: Held-out rows, shape (m, dim), for early stopping: each block keeps the averaged weights whose
+            loss on them was lowest (25 looks a run). They are never trained on.
+        patience: Share of a block's steps without a new lowest loss on `val` after which it stops.
         steps: Optimiser steps of each block; one number, or one for each block, data side first.
         batch: Samples a step.
         lr: Peak learning rate of Adam.
@@ -90,6 +97,9 @@ def fit(
             of arXiv 2410.02548); "ou": data diffused in closed form, so that all blocks can train at once.
         targets: "pairs": regress on the velocity between x_l and x_r, as in the paper. "averaged": regress on
             means of it over nearby data points, with less noise (see `targets.Averaged`; "ou" pool only).
+        near_data: p in t = u^p with u uniform: above 1 more times are drawn near each block's data end t = 0,
+            which pays where data have edges and atoms (InterFlow draws t from Beta distributions too, arXiv
+            2209.15571; its data end is t = 1).
         warm_start: With the "pushed" pool, start each block from the weights of the one before.
         drop: Share of the samples shown without their condition, so that `guidance` has both to compare.
         workers: Processes that train blocks at the same time ("ou" pool); results do not depend on it.
@@ -127,7 +137,8 @@ def fit(
     x = as_samples(x, flow.dim, "the data").detach()
     if len(x) < 2:
         raise ValueError("the data needs 2 or more rows, got 1")
-    given = check_given(flow, x, cond, partners, targets, drop)
+    given = check_given(flow, x, cond, partners, targets, drop, near_data)
+    val = check_held_out(flow, val, given, patience)
     if out is not None and flow.net is None:
         raise ValueError("out= needs a flow built from a network recipe (net=…)")
     started = time.perf_counter()
@@ -135,9 +146,14 @@ def fit(
     work = copy.deepcopy(flow).to(here)
     x = x.to(next(work.parameters()))
     given = given.to(x)
+    val = None if val is None else val.to(x)
     about = {**asdict(settings[0]), "steps": each, "pool": pool, "targets": targets, "warm_start": warm_start}
     if given.cond is not None:
         about["drop"] = drop
+    if val is not None:
+        about["patience"] = patience
+    if near_data != 1:
+        about["near_data"] = near_data
     with contextlib.ExitStack() as stack:
         run = None
         if out is not None:
@@ -147,12 +163,12 @@ def fit(
             stack.enter_context(files.locked(folder))
             if client is not None:
                 check_folder(client, folder)
-            run = RunFolder(folder, about, flow, [x, *given.tensors()])
+            run = RunFolder(folder, about, flow, [x, *given.tensors(), *([] if val is None else [val])])
         if run is not None and run.finished:
             histories = run.read_finished(work)
         else:
             bar = stack.enter_context(Progress(each, progress))
-            jobs = Jobs(work, x, given, settings, targets, device, run, save_every, bar)
+            jobs = Jobs(work, x, val, patience, given, settings, targets, device, run, save_every, bar)
             pushed = pool == "pushed" and client is None  # a single block is the same in both
             histories = jobs.pushed(warm_start) if pushed else jobs.ou(workers, client)
             if run is not None:
@@ -167,6 +183,8 @@ class Jobs:
 
     flow: Flow
     x: Tensor
+    val: Tensor | None
+    patience: float
     given: Given
     settings: Sequence[Settings]
     targets: str
@@ -177,13 +195,14 @@ class Jobs:
 
     def pushed(self, warm_start: bool) -> list[History]:
         """Train block after block; encode the pool through each, once."""
-        histories, x, blocks = [], self.x, self.flow.chain
+        histories, x, val, blocks = [], self.x, self.val, self.flow.chain
         for k, block in enumerate(blocks):
             if k > 0:
                 x = self._push(x, k)
+                val = None if val is None else self.flow.push(val, k - 1)
                 if warm_start:
                     block.load_state_dict(blocks[k - 1].state_dict())
-            histories.append(self._run(self._maker(k, x, 0.0), k))
+            histories.append(self._run(self._maker(k, x, val, 0.0), k))
         return histories
 
     def ou(self, workers: int, client: Client | None = None) -> list[History]:
@@ -191,7 +210,7 @@ class Jobs:
         blocks = self.flow.chain
         lefts = [0.0, *schedules.times(block.gamma for block in blocks[:-1])]
         x = self.x[kd_order(self.x)] if self.targets == "averaged" else self.x
-        makers = [self._maker(k, x, T) for k, T in enumerate(lefts)]
+        makers = [self._maker(k, x, self.val, T) for k, T in enumerate(lefts)]
         if client is not None:
             results = train_on_cluster(client, makers, self.save_every, self.bar)
         elif workers > 1:
@@ -202,11 +221,21 @@ class Jobs:
             block.load_state_dict(state)
         return [history for _, history in results]
 
-    def _maker(self, k: int, x: Tensor, T: float) -> Callable[[], Trainer]:
+    def _maker(self, k: int, x: Tensor, val: Tensor | None, T: float) -> Callable[[], Trainer]:
         state_file = self.run.state_file(k) if self.run is not None else None
-        block, settings = self.flow.chain[k], self.settings[k]
         return partial(
-            make_trainer, block, x, self.given, T, self.targets, settings, k, state_file, self.device
+            make_trainer,
+            self.flow.chain[k],
+            x,
+            self.given,
+            T,
+            self.targets,
+            self.settings[k],
+            k,
+            state_file,
+            self.device,
+            val,
+            self.patience,
         )
 
     def _run(self, make: Callable[[], Trainer], k: int) -> History:
@@ -234,13 +263,20 @@ def make_trainer(
     index: int,
     state_file: Path | None,
     device: str = "cpu",
+    val: Tensor | None = None,
+    patience: float = 0.25,
 ) -> Trainer:
     """Return the trainer of one block whose pool is x diffused for time T; measure the block's moments."""
     block, x = block.to(device), x.to(device)
-    cond, partners, drop = given.to(x)
-    pairs = Pairs(x, T, block.gamma, block.path, block.coupling, partners, cond, drop)
+    cond, partners, drop, near_data = given.to(x)
+    ends = T, block.gamma, block.path, block.coupling
+    pairs = Pairs(x, *ends, partners, cond, drop, near_data)
     measure_moments(block, pairs, settings.seed)
-    if targets == "pairs":
-        return Trainer(block, pairs, settings, index, state_file)
-    averaged = Averaged(x, T, block.gamma, block.path, settings.seed)
-    return Trainer(block, averaged, settings, index, state_file)
+    held_out = None
+    if val is not None:
+        apart = Pairs(val.to(device), *ends, near_data=near_data)
+        held_out = HeldOut(
+            apart, patience, Generator(x.device).manual_seed(settings.seed * 1_000_003 + index)
+        )
+    source = pairs if targets == "pairs" else Averaged(x, T, block.gamma, block.path, settings.seed)
+    return Trainer(block, source, settings, index, state_file, held_out)

@@ -17,7 +17,9 @@ from lfmkit import schedules
 from lfmkit.blocks import Block
 from lfmkit.conditions import as_conditions, guided
 from lfmkit.nets import Recipe
+from lfmkit.progress import shown
 from lfmkit.solvers import Solution, Solver, solve
+from lfmkit.traces import Trace
 
 __all__ = ["Block", "Flow", "Trajectory", "as_samples"]
 
@@ -53,6 +55,8 @@ class Flow(nn.Module):
     Attributes:
         last_nfe: Velocity evaluations of the last solve, per block, data side first. For many points solved
             in chunks it is the mean over chunks, so that it says what one point costs.
+        last_trace_error: Standard error of the mean of the last `log_prob` that is due to its probes alone;
+            0 for the exact divergence, NaN for a single probe.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class Flow(nn.Module):
             raise ValueError("a flow needs at least one block")
         self.dim, self.net, self.solver = dim, net, solver or Solver()
         self.last_nfe: tuple[float, ...] = ()
+        self.last_trace_error = 0.0
 
     @property
     def chain(self) -> Sequence[Block]:
@@ -129,10 +134,32 @@ class Flow(nn.Module):
         return z.to(self._like())
 
     def log_prob(
-        self, x: Tensor, solver: Solver | None = None, cond: Tensor | None = None, guidance: float = 1.0
+        self,
+        x: Tensor,
+        solver: Solver | None = None,
+        cond: Tensor | None = None,
+        guidance: float = 1.0,
+        probes: int = 0,
+        seed: int = 0,
     ) -> Tensor:
-        """Return log N(encode(x)) + the sum over blocks of the integrated exact divergence, (n,), nats."""
-        z, divergence = self._through(x, +1, solver, cond, guidance, divergence=True)
+        """Return log N(encode(x)) + the sum over blocks of the integrated divergence, (n,), nats.
+
+        Args:
+            x: Data, shape (n, d). It is scored in chunks: memory does not grow with n.
+            solver: As for `encode`.
+            cond: As for `encode`.
+            guidance: As for `encode`.
+            probes: 0 for the exact divergence. Otherwise the number of random vectors that estimate it
+                without bias, at a cost that does not grow with d (Hutchinson; FFJORD, arXiv 1810.01367);
+                with two or more `last_trace_error` says how well.
+            seed: Seed of the probes; they stay the same along each block's path.
+
+        Raises:
+            ValueError: As for `encode`; the number of probes is negative.
+        """
+        trace = Trace(probes, seed)
+        z, integral = self._through(x, +1, solver, cond, guidance, trace)
+        divergence, self.last_trace_error = trace.summary(integral)
         return divergence - 0.5 * z.square().sum(1) - 0.5 * self.dim * math.log(2 * math.pi)
 
     def trajectory(
@@ -193,7 +220,7 @@ class Flow(nn.Module):
         solver: Solver | None,
         cond: Tensor | None,
         guidance: float,
-        divergence: bool = False,
+        trace: Trace | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Solve all blocks in turn, chunk by chunk; return the end states and the integrated divergence."""
         x = self._checked(x)
@@ -202,10 +229,14 @@ class Flow(nn.Module):
         order = list(range(len(self.blocks)))[::direction]
         ends, integrals, nfe = [], [], torch.zeros(len(order))
         chunks = x.split(CHUNK)
-        for part, part_cond in zip(chunks, _split(cond, len(x)), strict=True):
-            integral = part.new_zeros(len(part))
+        draw, probes = (None, 0) if trace is None else (trace.draws(), trace.probes)
+        for part, part_cond in zip(shown(chunks), _split(cond, len(x)), strict=True):
+            integral = part.new_zeros((len(part), probes) if probes else len(part))
             for k in order:
-                solution = self._solve(k, part, times, solver, part_cond, guidance, divergence)
+                vectors = None if draw is None else draw(part)
+                solution = self._solve(
+                    k, part, times, solver, part_cond, guidance, trace is not None, vectors
+                )
                 part = solution.x[-1]
                 if solution.divergence is not None:
                     integral = integral + solution.divergence
@@ -224,10 +255,11 @@ class Flow(nn.Module):
         cond: Tensor | None = None,
         guidance: float = 1.0,
         divergence: bool = False,
+        probes: Tensor | None = None,
     ) -> Solution:
         velocity, evaluations = guided(self.chain[block], cond, guidance)
         try:
-            found = solve(velocity, x, times.to(x), solver or self.solver, divergence)
+            found = solve(velocity, x, times.to(x), solver or self.solver, divergence, probes)
         except RuntimeError as error:
             raise RuntimeError(f"block {block + 1} of {len(self.blocks)}: {error}") from error
         return replace(found, nfe=found.nfe * evaluations)

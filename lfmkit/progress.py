@@ -5,12 +5,21 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
+from typing import TypeVar
 
 from tqdm import tqdm
 
+DELAY = 5.0  # seconds of work before a bar appears that nobody asked for
+
+T = TypeVar("T")
 Listener = Callable[[int, int, float], None]  # told (block, steps of it done, mean loss since the last call)
+
+
+def watched() -> bool:
+    """Return whether somebody sees a live bar: on a terminal, or a notebook open in Jupyter or VS Code."""
+    return sys.stdout.isatty() or any(v in os.environ for v in ("JPY_SESSION_NAME", "VSCODE_PID"))
 
 
 class Progress:
@@ -29,9 +38,8 @@ class Progress:
         self.blocks, self.steps, self.show = len(steps), sum(steps), self._listener is None and bool(show)
         self._done = [0] * len(steps)
         self._started = time.perf_counter()
-        watched = sys.stdout.isatty() or any(v in os.environ for v in ("JPY_SESSION_NAME", "VSCODE_PID"))
         self._bar = tqdm(
-            total=self.steps, unit="step", leave=False, file=sys.stdout, disable=not (self.show and watched)
+            total=self.steps, unit="step", leave=False, file=sys.stdout, disable=not (self.show and watched())
         )
 
     def __enter__(self) -> Progress:
@@ -53,3 +61,11 @@ class Progress:
         if self.show and kind is None:
             seconds = time.perf_counter() - self._started
             print(f"trained {self.blocks} block(s), {self.steps:,} steps in all, elapsed {seconds:.1f} s")
+
+
+def shown(parts: Sequence[T]) -> Iterable[T]:
+    """Return the parts, with a bar that appears where somebody watches when they take longer than DELAY."""
+    bar: Iterable[T] = tqdm(
+        parts, unit="chunk", leave=False, file=sys.stdout, delay=DELAY, disable=not watched()
+    )
+    return bar

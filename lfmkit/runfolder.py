@@ -81,10 +81,7 @@ class RunFolder:
     def read_finished(self, flow: Flow) -> list[History]:
         """Put the trained weights into the flow and return the histories."""
         flow.load_state_dict(load(self.folder, flow.net).state_dict())
-        return [
-            History(past["steps"], past["seconds"], [(k, v) for k, v in past["loss"]])
-            for past in self._about["blocks"]
-        ]
+        return [History.from_json(past) for past in self._about["blocks"]]
 
 
 def digest(flow: Flow) -> str:

@@ -53,6 +53,8 @@ class Pairs:
         partners: x_r of each row, for the coupling "pairs".
         cond: Condition of each row, shape (rows, c).
         drop: Share of the samples that are shown without their condition, for guidance.
+        near_data: p in t = u^p with u uniform, which is Beta(1/p, 1): above 1 there are more times near the
+            data end t = 0, where edges and atoms show.
     """
 
     def __init__(
@@ -65,7 +67,9 @@ class Pairs:
         partners: Tensor | None = None,
         cond: Tensor | None = None,
         drop: float = 0.0,
+        near_data: float = 1.0,
     ) -> None:
+        self.near_data = near_data
         self.data, self.T, self.gamma = data, T, gamma
         self.path, self.coupling = paths.named(path), couplings.named(coupling)
         self.noisy = path == "bridge"
@@ -76,10 +80,10 @@ class Pairs:
         return self._ends(self._rows(n, generator), generator)
 
     def draw(self, n: int, generator: Generator) -> Batch:
-        """Return n samples, t uniform on [0, 1)."""
+        """Return n samples, t on [0, 1)."""
         rows = self._rows(n, generator)
         x_l, x_r = self._ends(rows, generator)
-        t = torch.rand(n, generator=generator, dtype=x_l.dtype, device=x_l.device)
+        t = torch.rand(n, generator=generator, dtype=x_l.dtype, device=x_l.device) ** self.near_data
         curves = (c[:, None] for c in self.path(t, self.gamma))
         alpha, beta, d_alpha, d_beta, sigma, d_sigma = curves
         x, velocity = alpha * x_l + beta * x_r, d_alpha * x_l + d_beta * x_r

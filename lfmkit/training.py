@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lfmkit import tensorfiles
 from lfmkit.blocks import Block
+from lfmkit.heldout import LOOKS, HeldOut
 from lfmkit.targets import Batch, Pairs, Targets
 
 HISTORY = 100  # records of the loss kept over a run
@@ -73,11 +75,21 @@ class History:
         steps: Steps done.
         seconds: Wall-clock seconds spent, over all runs that contributed.
         loss: (step, mean loss since the previous record), about 100 over the run.
+        val: (step, loss of the averaged weights on held-out rows), about 25 a run.
+        best: Step of the weights that were kept; the last one without held-out rows.
     """
 
     steps: int = 0
     seconds: float = 0.0
     loss: list[tuple[int, float]] = field(default_factory=list)
+    val: list[tuple[int, float]] = field(default_factory=list)
+    best: int = 0
+
+    @classmethod
+    def from_json(cls, past: dict[str, Any]) -> History:
+        """Return what `dataclasses.asdict` has made plain data of."""
+        curves = {name: [(k, v) for k, v in past.get(name, [])] for name in ("loss", "val")}
+        return cls(past["steps"], past["seconds"], **curves, best=past.get("best", past["steps"]))
 
 
 class Trainer:
@@ -89,6 +101,7 @@ class Trainer:
         settings: How to train.
         index: Number of the block in its flow, part of the seed.
         state_file: Where the state is kept between runs; None to keep it nowhere.
+        held_out: Rows that decide which weights are kept, and when to stop; None for the last ones.
     """
 
     def __init__(
@@ -98,7 +111,9 @@ class Trainer:
         settings: Settings,
         index: int = 0,
         state_file: Path | None = None,
+        held_out: HeldOut | None = None,
     ) -> None:
+        self.held_out = held_out
         self.block, self.targets, self.settings, self.state_file = block, targets, settings, state_file
         self.history = History()
         self.weights: list[Tensor] = [p for p in block.parameters() if p.requires_grad]
@@ -111,7 +126,7 @@ class Trainer:
         self._chunk_start = self.generator.get_state()
 
     def run(self, report: Report | None = None, save_every: float = 10.0) -> History:
-        """Train to the last step and leave the averaged weights in the block.
+        """Train to the last step and leave the averaged weights in the block, or the best held-out ones.
 
         Args:
             report: Called about every 20 steps.
@@ -125,7 +140,8 @@ class Trainer:
         settings, history = self.settings, self.history
         every = max(1, settings.steps // HISTORY)
         resumed, started, saved = history.seconds, time.perf_counter(), time.perf_counter()
-        while history.steps < settings.steps:
+        looks = every * max(1, HISTORY // LOOKS)
+        while history.steps < settings.steps and not self._given_up():
             self._step(history.steps)
             history.steps += 1
             now = time.perf_counter()
@@ -134,15 +150,31 @@ class Trainer:
                 self._record()
                 if report is not None:
                     report(history.steps, history.loss[-1][1])
+            if self.held_out is not None and (history.steps % looks == 0 or history.steps == settings.steps):
+                average = self.average if self._averages else self.weights
+                history.val.append(
+                    (history.steps, self.held_out.look(self.block, self.weights, average, history.steps))
+                )
             if self.state_file is not None and now - saved > save_every:
                 self._save(self.state_file)
                 saved = time.perf_counter()
         if self.state_file is not None:
             self._save(self.state_file)
-        if settings.ema > 0 and settings.steps >= EMA_EVERY:
-            with torch.no_grad():
+        history.best = history.steps
+        with torch.no_grad():
+            if self.held_out is not None:
+                torch._foreach_copy_(self.weights, self.held_out.weights)
+                history.best = self.held_out.step
+            elif self._averages:
                 torch._foreach_copy_(self.weights, self.average)
         return history
+
+    @property
+    def _averages(self) -> bool:
+        return self.settings.ema > 0 and self.settings.steps >= EMA_EVERY
+
+    def _given_up(self) -> bool:
+        return self.held_out is not None and self.held_out.gave_up(self.history.steps, self.settings.steps)
 
     def _step(self, k: int) -> None:
         settings = self.settings
@@ -188,6 +220,9 @@ class Trainer:
             tensors |= {f"weight.{i}": weight, f"average.{i}": average}
             tensors |= {f"optimiser.{i}.{k}": v for k, v in self.optimiser.state[weight].items()}
         about = {"history": asdict(self.history), "loss_count": self._loss_count}
+        if self.held_out is not None:
+            best, about["held_out"] = self.held_out.state()
+            tensors |= best
         tensorfiles.write_tensors(path, tensors, about)
 
     def _restore(self, path: Path) -> None:
@@ -196,8 +231,9 @@ class Trainer:
         self.generator.set_state(self._chunk_start)
         self._loss_sum.copy_(tensors["loss_sum"])
         self._loss_count = about["loss_count"]
-        past = about["history"]
-        self.history = History(past["steps"], past["seconds"], [(k, v) for k, v in past["loss"]])
+        self.history = History.from_json(about["history"])
+        if self.held_out is not None:
+            self.held_out.restore(tensors, about["held_out"], self.weights)
         with torch.no_grad():
             for i, (weight, average) in enumerate(zip(self.weights, self.average, strict=True)):
                 weight.copy_(tensors[f"weight.{i}"])

@@ -151,6 +151,13 @@ def test_two_runs_cannot_share_a_folder(x, tmp_path):
         ({"workers": 2}, "waits for the one before"),
         ({"steps": 0}, "steps must be"),
         ({"lr": float("inf")}, "lr must be"),
+        ({"val": torch.zeros(5, 3)}, r"val needs the shape \(n, 2\)"),
+        ({"val": torch.full((5, 2), float("inf"))}, "val has 5 of 5 rows"),
+        ({"patience": 0.0}, "patience is a share"),
+        ({"patience": 1.5}, "patience is a share"),
+        ({"near_data": 0.0}, "near_data must be positive"),
+        ({"near_data": float("nan")}, "near_data must be positive"),
+        ({"near_data": 2.0, "targets": "averaged", "pool": "ou"}, "spread their times evenly"),
     ],
 )
 def test_bad_calls_write_nothing(keywords, message, x, tmp_path):

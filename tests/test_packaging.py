@@ -13,12 +13,14 @@ import yaml
 ROOT = Path(__file__).parent.parent
 RENAMED = {"pytorch": "torch", "matplotlib-base": "matplotlib"}  # conda's names
 LEVELS = [  # each module imports from lines above its own only
-    ["schedules", "solvers", "files", "progress", "exercises"],
-    ["paths", "conditions", "cluster", "tensorfiles"],
+    ["schedules", "traces", "files", "progress", "exercises"],
+    ["paths", "solvers", "cluster", "tensorfiles"],
     ["couplings", "oracles", "nets", "plots", "remote"],
     ["blocks"],
-    ["data", "flows"],
+    ["conditions", "data"],
+    ["flows"],
     ["targets", "arguments"],
+    ["heldout"],
     ["checkpoints", "training", "metrics", "methods"],
     ["runfolder", "workers"],
     ["fitting"],

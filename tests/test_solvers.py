@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfmkit.solvers import ADAPTIVE, FIXED, Solver, clenshaw_curtis, solve, velocity_and_divergence
+from lfmkit.solvers import ADAPTIVE, FIXED, Solver, clenshaw_curtis, solve
+from lfmkit.traces import by_gradients
 
 ENDS = torch.tensor([0.0, 1.0], dtype=torch.float64)
 TURN = torch.tensor([[0.0, -2.0], [2.0, 0.0]], dtype=torch.float64)
@@ -110,7 +111,7 @@ def test_divergence_against_autograd(dim):
     def velocity(x, t):
         return net(x) * t
 
-    v, divergence = velocity_and_divergence(velocity, x, t)
+    v, divergence = by_gradients(velocity, x, t)
     jacobian = torch.stack(
         [torch.autograd.functional.jacobian(lambda y: velocity(y[None], t)[0], row) for row in x]
     )
