@@ -40,6 +40,20 @@ def test_one_point_has_no_standard_error(tiny_flow):
         metrics.nll(tiny_flow, torch.zeros(1, 2))
 
 
+def test_probes_are_part_of_the_protocol(tiny_flow):
+    for block in tiny_flow.chain:
+        torch.nn.init.normal_(block.net.out.weight, std=0.1)
+    x = torch.randn(60, 2)
+    exact, few = metrics.nll(tiny_flow, x), metrics.nll(tiny_flow, x, probes=4, seed=1)
+    assert exact.trace_error is None
+    assert "trace error" not in exact.cells()
+    assert few.settings == "4 probes"
+    assert 0 < few.trace_error < few.stderr
+    assert few.cells()["trace error"] == f"{few.trace_error:.2g}"
+    assert few.value != metrics.nll(tiny_flow, x, probes=4, seed=2).value
+    assert math.isnan(metrics.nll(tiny_flow, x, probes=1).trace_error)
+
+
 @pytest.mark.parametrize(
     ("x", "floor", "error"),
     [

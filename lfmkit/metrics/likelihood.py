@@ -20,11 +20,12 @@ class NLL(Record):
 
     Attributes:
         value: Mean of -log p(x) over the points.
-        stderr: Its standard error over the points.
+        stderr: Its standard error over the points; that of the probes is part of it.
+        trace_error: The part of it that is due to the probes alone; None for the exact divergence.
         floor: Entropy of the target, where it is known; no density can score lower but by chance.
         n: Number of points.
         split: Name of the data split the points are.
-        settings: Whether conditions were given.
+        settings: Whether conditions were given, and the number of probes.
         nfe: Velocity evaluations, summed over the blocks.
         parameters: Trainable numbers of the flow.
         cost: NFE times parameters, block by block: see `cost`.
@@ -32,6 +33,7 @@ class NLL(Record):
     """
 
     stderr: float
+    trace_error: float | None
     floor: float | None
     n: int
     split: str | None
@@ -59,8 +61,12 @@ def nll(
     solver: Solver | None = None,
     split: str | None = None,
     cond: Tensor | None = None,
+    probes: int = 0,
+    seed: int = 0,
 ) -> NLL:
-    """Measure the negative log-likelihood of x (n, d), n >= 2, with the exact divergence, in nats.
+    """Measure the negative log-likelihood of x (n, d), n >= 2, in nats.
+
+    Every point counts the same, however the points are scored in chunks.
 
     Args:
         flow: The flow.
@@ -70,6 +76,8 @@ def nll(
         solver: Solver, the flow's own when left out.
         split: Name of the data split that x is; only recorded.
         cond: Conditions, as for `Flow.encode`.
+        probes: 0 for the exact divergence, or the number of random vectors that estimate it.
+        seed: Seed of the probes.
 
     Raises:
         TypeError: x is no floating-point tensor.
@@ -81,15 +89,18 @@ def nll(
         raise ValueError(f"a standard error needs 2 or more points, got {len(x)}")
     if floor is not None and not math.isfinite(floor):
         raise ValueError(f"the floor must be finite, got {floor}")
-    log_p = flow.log_prob(x, solver, cond).double()
+    log_p = flow.log_prob(x, solver, cond, probes=probes, seed=seed).double()
+    settings = [] if cond is None else ["conditional"]
+    settings += [f"{probes} probes"] if probes else []
     return NLL(
         measure="NLL (nats)",
         value=-float(log_p.mean()),
         stderr=float(log_p.std()) / math.sqrt(len(x)),
+        trace_error=flow.last_trace_error if probes else None,
         floor=floor,
         n=len(x),
         split=split,
-        settings=None if cond is None else "conditional",
+        settings=", ".join(settings) or None,
         nfe=sum(flow.last_nfe),
         parameters=flow.parameters_count,
         cost=cost(flow).value,

@@ -14,6 +14,7 @@ COLUMNS = {
     "measure": "measure",
     "value": "value",
     "stderr": "stderr",
+    "trace_error": "trace error",
     "baseline": "baseline",
     "floor": "floor",
     "excess": "excess",
@@ -34,7 +35,7 @@ COLUMNS = {
     "seed": "seed",
     "seconds": "seconds",
 }
-DIGITS = {"seconds": 2, "stderr": 2, "resolution": 2, "outside": 2}
+DIGITS = {"seconds": 2, "stderr": 2, "trace_error": 2, "resolution": 2, "outside": 2}
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
