@@ -104,7 +104,7 @@ def log_prob(net: nn.Module, x: Tensor, tolerance: float = 1e-5) -> Tensor:
     for part in x.split(CHUNK):
         _, log_p = solver.compute_likelihood(
             x_1=part,
-            log_p0=lambda z: -0.5 * z.square().sum(1) - math.log(2 * math.pi),
+            log_p0=lambda z: -0.5 * z.square().sum(1) - 0.5 * z.shape[1] * math.log(2 * math.pi),
             step_size=None,
             method="dopri5",
             rtol=tolerance,

@@ -1,7 +1,8 @@
 """Measure, in one run on one machine: quality at equal cost, and the speed of training and of likelihoods.
 
 ``make bench`` runs all of it (about 15 minutes on two cores); ``python tests/benchmarks/run.py NAME ...``
-runs the parts named: quality, workers, overhead, parity, likelihood. Results are printed as Markdown.
+runs the parts named: quality, workers, overhead, parity, likelihood, traces, memory. Results are printed as
+Markdown.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import replace
 
 import peers
 import torch
+import traces
 from torch import Tensor
 
 import lfmkit
@@ -203,7 +205,10 @@ def likelihood() -> None:
     torch.set_num_threads(os.cpu_count() or 1)
 
 
-PARTS = {part.__name__: part for part in (quality, workers, overhead, parity, likelihood)}
+PARTS = {
+    part.__name__: part
+    for part in (quality, workers, overhead, parity, likelihood, traces.traces, traces.memory)
+}
 
 if __name__ == "__main__":
     for wanted in sys.argv[1:] or PARTS:
