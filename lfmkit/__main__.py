@@ -1,4 +1,4 @@
-"""The command line: ``lfmkit run``, ``lfmkit sweep``, ``lfmkit results``."""
+"""The command line: ``lfmkit run``, ``lfmkit sweep``, ``lfmkit results``, ``lfmkit data``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="lfmkit", description="Batch runs of notebooks.")
+    parser = argparse.ArgumentParser(prog="lfmkit", description="Batch runs of notebooks, and their data.")
     parser.add_argument("--version", action="version", version=f"lfmkit {__version__}")
     commands = parser.add_subparsers(dest="name", required=True)
 
@@ -49,6 +49,10 @@ def _parser() -> argparse.ArgumentParser:
     results = commands.add_parser("results", help="show all recorded runs")
     results_command.add_arguments(results)
     results.set_defaults(command=results_command.main)
+
+    data = commands.add_parser("data", help="fetch a table and describe it", description=_data.__doc__)
+    data.add_argument("source", metavar="NAME", help="power, gas, hepmass, miniboone, bsds300, or a file")
+    data.set_defaults(command=_data)
 
     for each in (run, sweep):
         each.add_argument("--runs", default="runs", metavar="DIR", help="where the runs are kept (runs)")
@@ -109,6 +113,13 @@ def _sweep(asked: argparse.Namespace) -> int:
         print("stopped; the same command goes on where this one ended")
         return 130
     return 1 if failed else 0
+
+
+def _data(asked: argparse.Namespace) -> int:
+    """Fetch a table if it is not here yet, and show its rows, where they come from and a baseline."""
+    from lfmkit.data import command  # imports torch
+
+    return command.show(asked.source)
 
 
 if __name__ == "__main__":

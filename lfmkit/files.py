@@ -65,7 +65,11 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while part := file.read(1 << 20):  # data files may be larger than memory allows at once
+            digest.update(part)
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager

@@ -137,9 +137,16 @@ def test_a_flow_without_a_recipe_cannot_be_saved(tmp_path):
 
 
 def test_nothing_is_unpickled():
+    """`pickletools` lists what a pickle says and runs nothing; the table of GAS is read with it."""
+    import ast
     from pathlib import Path
 
     for source in Path(lfmkit.__file__).parent.rglob("*.py"):
         text = source.read_text()
-        assert "torch.load" not in text, source
-        assert "pickle" not in text, source
+        assert not [word for word in ("torch.load", "read_pickle", "allow_pickle=True") if word in text], (
+            source
+        )
+        for node in ast.walk(ast.parse(text)):
+            names = [node.module] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in getattr(node, "names", []) if isinstance(node, ast.Import)]
+            assert not {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve"} & set(names), source

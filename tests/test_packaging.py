@@ -62,7 +62,7 @@ def test_constraints_pin_what_is_needed_and_fit_the_bounds():
 def test_every_import_is_declared():
     """No module imports a package that only happens to be there."""
     known = (
-        {name.replace("-", "_") for name in declared() | declared("cluster")}
+        {name.replace("-", "_") for name in declared() | declared("cluster") | declared("tables")}
         | {"PIL", "ot", "yaml"}
         | set(sys.stdlib_module_names)
         | {"lfmkit"}
@@ -103,7 +103,7 @@ def test_files_are_short():
         assert len(source.read_text().splitlines()) <= 300, f"{source} holds two ideas"
 
 
-def test_a_wheel_brings_its_pictures_and_checkpoints(tmp_path):
+def test_a_wheel_brings_its_pictures_tables_and_checkpoints(tmp_path):
     """Built, unpacked elsewhere and used from there."""
     build = [
         sys.executable,
@@ -126,7 +126,9 @@ def test_a_wheel_brings_its_pictures_and_checkpoints(tmp_path):
         f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); import lfmkit;"
         f"assert lfmkit.__file__.startswith({str(tmp_path)!r}), lfmkit.__file__;"
         "print(round(lfmkit.data.picture('tree').floor, 1));"
-        "print(lfmkit.load(lfmkit.data.asset('checkpoints/rose')).schedule)"
+        "print(lfmkit.load(lfmkit.data.asset('checkpoints/rose')).schedule);"
+        "print(lfmkit.data.asset('power.parquet').stat().st_size)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout.startswith("1.9"), done.stderr
+    assert int(done.stdout.split()[-1]) == (ROOT / "data" / "power.parquet").stat().st_size, done.stderr

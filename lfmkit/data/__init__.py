@@ -1,5 +1,9 @@
-"""Data sets and targets; see `picture` for the two-dimensional ones."""
+"""Data sets and targets; see `picture` for the two-dimensional ones, `table` for numbers in columns."""
 
-from lfmkit.data.pictures import asset, picture
+from lfmkit.data.assets import asset
+from lfmkit.data.gaussian import gaussian_nll
+from lfmkit.data.pictures import picture
+from lfmkit.data.sources import table
+from lfmkit.data.tables import Table
 
-__all__ = ["asset", "picture"]
+__all__ = ["Table", "asset", "gaussian_nll", "picture", "table"]

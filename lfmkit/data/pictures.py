@@ -9,7 +9,6 @@ costs two small matrix products, and everything smoothed by Gaussian noise stays
 from __future__ import annotations
 
 import math
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from lfmkit import files, schedules
+from lfmkit.data.assets import asset
 from lfmkit.oracles import GaussianMixture
 
 SHIPPED = ("rose", "tree")
@@ -184,15 +184,6 @@ def picture(name: str | Path) -> GridMixture | GaussianMixture:
         known = "rose, tree, checkerboard, two_gaussians, near_gaussian"
         raise ValueError(f"unknown picture {name!r}: choose one of {known}, or name an image file")
     return _from_file(Path(name))
-
-
-def asset(relative: str) -> Path:
-    """Return the path of a file the kit ships: in data/ of a clone, in lfmkit/assets of a package."""
-    package = Path(str(resources.files("lfmkit")))
-    for folder in (package / "assets", package.parent / "data"):
-        if (folder / relative).exists():
-            return folder / relative
-    raise FileNotFoundError(f"{relative} is not among the kit's files: the installation is not complete")
 
 
 def _from_file(path: Path) -> GridMixture:
