@@ -7,6 +7,7 @@ from lfmkit.plots.charts import bars, curves, losses, timeline
 from lfmkit.plots.clouds import density, log_density, paths
 from lfmkit.plots.figure import EXTENT, LIMIT, PALETTE, Picture
 from lfmkit.plots.sweeps import sweep
+from lfmkit.plots.tables import marginals, pairs
 
 __all__ = [
     "EXTENT",
@@ -18,6 +19,8 @@ __all__ = [
     "density",
     "log_density",
     "losses",
+    "marginals",
+    "pairs",
     "paths",
     "sweep",
     "timeline",

@@ -45,7 +45,7 @@ def bars(values: Mapping[str, float], label: str, title: str, alt: str = "", log
     shown = ", ".join(f"{name} {value:.3g}" for name, value in values.items())
     figure = blank(0.9 + 0.42 * len(values), alt or f"{label}: {shown}")
     axis = figure.add_subplot()
-    colours = [next((c for p, c in PALETTE.items() if name.startswith(p)), "#555555") for name in values]
+    colours = [look_of(name) for name in values]
     drawn = axis.barh(list(values), list(values.values()), color=colours, height=0.62)
     axis.bar_label(drawn, fmt="%.3g", padding=3, fontsize=9)
     axis.invert_yaxis()
@@ -147,13 +147,18 @@ def timeline(schedules: Mapping[str, Sequence[float]], alt: str = "") -> Picture
     return figure
 
 
+def look_of(name: str, other: str = "#555555") -> str:
+    """Return the colour of what starts with a name of the palette, or another."""
+    return next((colour for start, colour in PALETTE.items() if name.startswith(start)), other)
+
+
 def _looks(names: Sequence[str]) -> list[tuple[str, str, str]]:
     """Return colour, marker and line style of each series; no two of one colour have the same marker."""
     others = cycle(["#555555", "#b8860b", "#117733", "#882255", "#332288"])
     looks: list[tuple[str, str, str]] = []
     used: dict[str, int] = {}
     for name in names:
-        colour = next((c for p, c in PALETTE.items() if name.startswith(p)), None) or next(others)
+        colour = look_of(name, "") or next(others)
         number = used[colour] = used.get(colour, -1) + 1
         looks.append((colour, "os^Dv"[number % 5], ("-", "--", ":", "-.")[number % 4]))
     return looks
