@@ -354,3 +354,16 @@ def test_a_table_cannot_be_changed(frame):
     table = data.table(frame)
     with pytest.raises(AttributeError):
         table.name = "other"
+
+
+def test_whitening_is_a_change_of_coordinates():
+    mix = np.array([[1.0, 0.9, 0.0], [0.0, 0.01, 0.3], [0.0, 0.0, 1e-3]])
+    rows = data.table(np.random.default_rng(0).normal(size=(5000, 3)) @ mix + 7, standardise=False)
+    white, into = data.whitened(rows)
+    assert torch.allclose(white.train.T.cov(correction=0), torch.eye(3), atol=1e-4)
+    assert torch.allclose(into.invert(white.test), rows.test, atol=1e-5)
+    before, after = data.gaussian_nll(rows), data.gaussian_nll(white)
+    for split in ("train", "val", "test"):
+        assert before[split] == pytest.approx(after[split] + into.log_volume, abs=1e-3)
+        assert getattr(white, split).dtype == torch.float32
+    assert abs(float(white.test.mean())) > 1e-6  # decided by train alone

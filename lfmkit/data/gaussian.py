@@ -20,6 +20,23 @@ def gaussian_nll(table: Table) -> dict[str, float]:
     Raises:
         ValueError: More than 2,000 columns, not more rows than columns, or columns that depend on each other.
     """
+    mean, factor = gaussian_fit(table)
+    constant = 0.5 * table.dim * math.log(2 * math.pi) + float(np.log(np.diag(factor)).sum())
+    inverse = np.linalg.inv(factor).T
+
+    def nll(rows: Tensor) -> float:
+        squares = sum(float(np.square((part - mean) @ inverse).sum()) for part in _parts(rows))
+        return constant + 0.5 * squares / len(rows)
+
+    return {"train": nll(table.train), "val": nll(table.val), "test": nll(table.test)}
+
+
+def gaussian_fit(table: Table) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean (d,) of train, and the lower Cholesky factor (d, d) of its covariance.
+
+    Raises:
+        ValueError: As for `gaussian_nll`.
+    """
     n, d = table.train.shape
     if d > _MOST or n <= d:
         raise ValueError(f"no Gaussian is fitted to {d:,} columns with {n:,} rows: it takes more rows than "
@@ -32,19 +49,11 @@ def gaussian_nll(table: Table) -> dict[str, float]:
         part -= mean
         covariance += part.T @ part / n
     try:
-        factor = np.linalg.cholesky(covariance)
+        return mean, np.linalg.cholesky(covariance)
     except np.linalg.LinAlgError:
         raise ValueError(
             "the covariance of train is singular: some columns are combinations of others"
         ) from None
-    constant = 0.5 * d * math.log(2 * math.pi) + float(np.log(np.diag(factor)).sum())
-    inverse = np.linalg.inv(factor).T
-
-    def nll(rows: Tensor) -> float:
-        squares = sum(float(np.square((part - mean) @ inverse).sum()) for part in _parts(rows))
-        return constant + 0.5 * squares / len(rows)
-
-    return {"train": nll(table.train), "val": nll(table.val), "test": nll(table.test)}
 
 
 def _parts(rows: Tensor) -> Iterator[np.ndarray]:
