@@ -71,3 +71,17 @@ def test_recipes_that_cannot_be_read_or_written():
         nets.from_json({"recipe": "MLP", "wideness": 3})
     with pytest.raises(ValueError, match="must be a"):
         nets.to_json(lambda dim: None)
+
+
+@pytest.mark.parametrize(("dim", "fourier"), [(3, 12), (3, 13), (5, 5), (4, 2), (2, 0)])
+def test_columns_have_frequencies_of_their_own(dim, fourier):
+    net = nets.MLP(width=4, depth=1, fourier=fourier, scale=32.0, columns=True)(dim)
+    frequencies = net.frequencies
+    assert frequencies.shape == (dim, fourier)
+    assert ((frequencies != 0).sum(0) == 1).all()
+    each = (frequencies != 0).sum(1)
+    assert each.max() - each.min() <= 1
+    if fourier == 12:
+        expected = 32 ** torch.tensor([0, 1 / 3, 2 / 3, 1])
+        assert all(torch.allclose(row[row != 0], expected) for row in frequencies)
+    assert net(torch.randn(5, dim), torch.tensor(0.5)).shape == (5, dim)

@@ -104,3 +104,20 @@ def test_preconditioning_is_only_a_change_of_variables(tiny_net):
         one = Batch(x[k : k + 1], t[k : k + 1], v[k : k + 1])
         plain = (block(one.x, one.t) - one.velocity).square().mean()
         assert torch.allclose(plain, block.loss(*one) * out[k] ** 2, rtol=1e-3)
+
+
+@pytest.mark.parametrize("near_data", [0.5, 1.0, 3.0])
+def test_times_near_the_data(near_data, mixture):
+    """t = u^p has the distribution function t^(1/p), and only the times change, not what is learned there."""
+    pairs = Pairs(mixture.sample(5000), 0.0, 0.3, "linear", "ou", near_data=near_data)
+    batch = pairs.draw(40_000, torch.Generator().manual_seed(3))
+    for at in (0.1, 0.5, 0.8):
+        assert float((batch.t <= at).double().mean()) == pytest.approx(at ** (1 / near_data), abs=0.01)
+    near = (batch.t - 0.5).abs() < 0.05
+    even = Pairs(mixture.sample(5000), 0.0, 0.3, "linear", "ou").draw(
+        40_000, torch.Generator().manual_seed(4)
+    )
+    same = (even.t - 0.5).abs() < 0.05
+    for a, b in ((batch.x[near], even.x[same]), (batch.velocity[near], even.velocity[same])):
+        assert torch.allclose(a.mean(0), b.mean(0), atol=0.1)
+        assert torch.allclose(a.std(0), b.std(0), rtol=0.1)
