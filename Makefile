@@ -5,6 +5,7 @@
 # make bench  measure: quality at equal cost against peers, overheads, speed
 # make bench-batch    measure batch runs: overhead, use of the cores, the table of 10,000 runs
 # make bench-methods  compare all methods and controls at equal parameters and compute
+# make bench-tables   compare LFM and global flows on POWER (hours)
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -12,7 +13,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 DEMO   := runs/demo
 SPREAD := --numprocesses auto --dist loadfile  # files of tests side by side, one for each core
 
-.PHONY: demo test lab lint bench bench-batch bench-methods notebooks clean
+.PHONY: demo test lab lint bench bench-batch bench-methods bench-tables notebooks clean
 .DELETE_ON_ERROR:
 
 # A stamp per set of extras: nothing is installed twice, and again only when what is wanted has changed.
@@ -61,6 +62,9 @@ bench-batch: $(VENV)/core.stamp
 
 bench-methods: $(VENV)/core.stamp
 	$(BIN)/python tests/benchmarks/methods.py
+
+bench-tables: $(VENV)/core.stamp
+	$(BIN)/python tests/benchmarks/tables.py
 
 # Run the notebooks again and store their outputs, as nbval compares them.
 notebooks: $(VENV)/test.stamp
