@@ -23,6 +23,7 @@ from lfmkit.traces import Trace
 
 __all__ = ["Block", "Flow", "Trajectory", "as_samples"]
 
+SCAN = 100_000  # rows looked at together
 CHUNK = 10_000  # points solved together: bounds memory, and one rough point cannot slow down all others
 
 
@@ -290,7 +291,8 @@ def as_samples(x: Tensor, dim: int, what: str = "x") -> Tensor:
         raise ValueError(f"{what} needs the shape (n, {dim}), got {tuple(x.shape)}")
     if len(x) == 0:
         raise ValueError(f"{what} is empty: it needs one or more rows")
-    bad = torch.nonzero(~torch.isfinite(x).all(1)).flatten()
+    finite = [torch.isfinite(part).all(1) for part in x.split(SCAN)]  # x may be larger than memory
+    bad = torch.nonzero(~torch.cat(finite)).flatten()
     if len(bad):
         raise ValueError(
             f"{what} has {len(bad)} of {len(x)} rows with NaN or infinity, the first is row {int(bad[0])}"
