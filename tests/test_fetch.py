@@ -269,6 +269,7 @@ def test_a_link_in_the_place_of_a_member(server, cache, tmp_path):
             r"cannot unpack .*\. Make room, or delete the archive",
         ),
     ],
+    ids=["other", "no archive", "empty", "cut off"],  # bytes with the time of packing are no names
 )
 def test_an_archive_with_something_else(body, message, server, cache):
     server.offer(body)
