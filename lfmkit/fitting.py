@@ -46,8 +46,8 @@ class FitLog:
 
     @property
     def core_seconds(self) -> float:
-        """Seconds of training summed over the blocks (each runs on one thread on the CPU)."""
-        return sum(block.seconds for block in self.blocks)
+        """Processor time of training, summed over the blocks; what other programs do does not count."""
+        return sum(block.core_seconds for block in self.blocks)
 
 
 def fit(

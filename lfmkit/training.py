@@ -74,6 +74,7 @@ class History:
     Attributes:
         steps: Steps done.
         seconds: Wall-clock seconds spent, over all runs that contributed.
+        core_seconds: Processor time of the training thread; on an accelerator the same as `seconds`.
         loss: (step, mean loss since the previous record), about 100 over the run.
         val: (step, loss of the averaged weights on held-out rows), about 25 a run.
         best: Step of the weights that were kept; the last one without held-out rows.
@@ -81,6 +82,7 @@ class History:
 
     steps: int = 0
     seconds: float = 0.0
+    core_seconds: float = 0.0
     loss: list[tuple[int, float]] = field(default_factory=list)
     val: list[tuple[int, float]] = field(default_factory=list)
     best: int = 0
@@ -89,7 +91,8 @@ class History:
     def from_json(cls, past: dict[str, Any]) -> History:
         """Return what `dataclasses.asdict` has made plain data of."""
         curves = {name: [(k, v) for k, v in past.get(name, [])] for name in ("loss", "val")}
-        return cls(past["steps"], past["seconds"], **curves, best=past.get("best", past["steps"]))
+        spent = past.get("core_seconds", past["seconds"])
+        return cls(past["steps"], past["seconds"], spent, **curves, best=past.get("best", past["steps"]))
 
 
 class Trainer:
@@ -140,12 +143,14 @@ class Trainer:
         settings, history = self.settings, self.history
         every = max(1, settings.steps // HISTORY)
         resumed, started, saved = history.seconds, time.perf_counter(), time.perf_counter()
+        spent, busy = history.core_seconds, self._busy()
         looks = every * max(1, HISTORY // LOOKS)
         while history.steps < settings.steps and not self._given_up():
             self._step(history.steps)
             history.steps += 1
             now = time.perf_counter()
             history.seconds = resumed + now - started
+            history.core_seconds = spent + self._busy() - busy
             if history.steps % every == 0 or history.steps == settings.steps:
                 self._record()
                 if report is not None:
@@ -172,6 +177,11 @@ class Trainer:
     @property
     def _averages(self) -> bool:
         return self.settings.ema > 0 and self.settings.steps >= EMA_EVERY
+
+    def _busy(self) -> float:
+        """Return the seconds this thread has computed: on the CPU all of a step is done in it."""
+        on_cpu = self.weights[0].device.type == "cpu"
+        return time.thread_time() if on_cpu else time.perf_counter()
 
     def _given_up(self) -> bool:
         return self.held_out is not None and self.held_out.gave_up(self.history.steps, self.settings.steps)

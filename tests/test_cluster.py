@@ -178,7 +178,7 @@ def test_an_interrupt_stops_the_workers(client, x):
         with pytest.raises(KeyboardInterrupt):
             lfmkit.fit(flow, x, steps=LONG, batch=32, pool="ou", client=client, progress=False)
         done.result()
-    assert not at_work(client)
+    wait_until(lambda: not at_work(client))
     assert same(flow, new())
 
 
@@ -193,13 +193,13 @@ def test_an_error_in_a_block_is_raised_here_and_stops_the_others(client, x, tmp_
     call = {"steps": (2, LONG, LONG), "batch": 32, "pool": "ou", "client": client, "out": tmp_path}
     with pytest.raises(EnoughError):
         lfmkit.fit(new(), x, **call, progress=stop)
-    assert not at_work(client)
+    wait_until(lambda: not at_work(client))
     state = tmp_path / "block-1.safetensors"
     state.write_bytes(state.read_bytes()[:500])
     flow = new()
     with pytest.raises(ValueError, match=r"block-1.safetensors is cut off or damaged"):
         lfmkit.fit(flow, x, **call, progress=False)
-    assert not at_work(client)
+    wait_until(lambda: not at_work(client))
     assert same(flow, new())
     with pytest.raises(RuntimeError, match="the loss is no longer finite at step 2: lower lr"):
         lfmkit.fit(flow, x, steps=200, lr=1e30, warmup=0.0, pool="ou", client=client, progress=False)

@@ -133,6 +133,5 @@ def test_the_samples_of_a_look_are_fixed():
 
 
 def test_histories_of_before_can_be_read():
-    assert History.from_json({"steps": 7, "seconds": 1.0, "loss": [[7, 0.5]]}) == History(
-        7, 1.0, [(7, 0.5)], [], 7
-    )
+    past = History.from_json({"steps": 7, "seconds": 1.0, "loss": [[7, 0.5]]})
+    assert past == History(7, 1.0, 1.0, [(7, 0.5)], [], 7)
