@@ -41,6 +41,8 @@ demo: $(VENV)/core.stamp
 	@echo "page      $(DEMO)/01_rose_and_tree.html"
 	@for picture in $(DEMO)/*.png; do echo "picture   $$picture"; done
 
+# One thread a process: side by side, more of them only wait for each other.
+test: export OMP_NUM_THREADS = 1
 test: $(VENV)/test.stamp lint
 	$(BIN)/python -m pytest $(SPREAD)
 	$(BIN)/python -m pytest $(SPREAD) --nbval --nbval-current-env --nbval-cell-timeout 300 \

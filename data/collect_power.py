@@ -16,7 +16,7 @@ from lfmkit import data, metrics
 
 HERE = Path(__file__).parent
 TARGET = HERE / "checkpoints" / "power"
-ROWS = 20_000  # of the validation split
+ROWS = 5_000  # of the validation split
 
 
 def main(bench: Path) -> None:
