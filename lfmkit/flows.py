@@ -291,8 +291,8 @@ def as_samples(x: Tensor, dim: int, what: str = "x") -> Tensor:
         raise ValueError(f"{what} needs the shape (n, {dim}), got {tuple(x.shape)}")
     if len(x) == 0:
         raise ValueError(f"{what} is empty: it needs one or more rows")
-    finite = [torch.isfinite(part).all(1) for part in x.split(SCAN)]  # x may be larger than memory
-    bad = torch.nonzero(~torch.cat(finite)).flatten()
+    parts = enumerate(x.split(SCAN))  # x may be larger than memory
+    bad = torch.cat([torch.nonzero(~torch.isfinite(part).all(1)).flatten() + k * SCAN for k, part in parts])
     if len(bad):
         raise ValueError(
             f"{what} has {len(bad)} of {len(x)} rows with NaN or infinity, the first is row {int(bad[0])}"

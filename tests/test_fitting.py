@@ -231,7 +231,7 @@ print("trained")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of this kind are Linux's")
-@pytest.mark.parametrize(("spare", "trained"), [(100_000_000, True), (0, False)])
+@pytest.mark.parametrize(("spare", "trained"), [(120_000_000, True), (0, False)])
 def test_a_pool_may_stay_on_disk(spare, trained, tmp_path):
     """With less memory to spare than the pool is large; and with none, to see that the limit bites."""
     file = tmp_path / "pool"
