@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import lfmkit
-from lfmkit import files, methods, metrics, nets
+from lfmkit import files, fitting, methods, metrics, nets
 
 NET = nets.MLP(width=24, depth=2, fourier=6, scale=1.0)
 SCHEDULE = (0.1, 0.4)
