@@ -34,7 +34,7 @@ def main(bench: Path) -> None:
     flow = lfmkit.load(bench / best["folder"])
     flow.save(TARGET)
     shutil.copy(bench / best["folder"] / "run.json", TARGET / "run.json")
-    kept = ("method", "seed", "share", "parameters", "steps", "core_seconds", "nll", "stderr", "nfe", "val")
+    kept = ("method", "seed", "share", "parameters", "steps", "near_data", "nll", "stderr", "nfe", "val")
     numbers = {
         "protocol": f"{runs[0]['train_rows']:,} training rows; the {runs[0]['test_rows']:,} test rows, exact "
         f"divergence, dopri5 at 1e-5; val: the first {ROWS:,} validation rows; share: of the steps that take "

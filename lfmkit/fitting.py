@@ -81,8 +81,9 @@ def fit(
 
     Args:
         flow: The flow; it is changed only when all blocks are done.
-        x: Data, a float tensor of shape (n, dim), n >= 2, in the scale the flow works in. With one worker it
-            is never copied, so that it may be a file larger than memory: ``torch.from_file(…, shared=True)``.
+        x: Data, a float tensor of shape (n, dim), n >= 2, in the scale the flow works in. With one
+            worker, pool="ou" and targets="pairs" it is never copied, so that it may be a file larger than
+            memory: ``torch.from_file(…, shared=True)``.
         cond: Condition of each row, for a flow built with cond=: (n, c) numbers or (n,) class numbers.
         partners: Noise-side end of each row, shape (n, dim), for the coupling "pairs" (`rectified_flow`).
         val: Held-out rows, shape (m, dim), for early stopping: each block keeps the averaged weights whose

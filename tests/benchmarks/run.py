@@ -1,8 +1,8 @@
 """Measure, in one run on one machine: quality at equal cost, and the speed of training and of likelihoods.
 
-``make bench`` runs all of it (about 15 minutes on two cores); ``python tests/benchmarks/run.py NAME ...``
-runs the parts named: quality, workers, overhead, parity, likelihood, traces, memory. Results are printed as
-Markdown.
+``make bench`` runs all of it (about 15 minutes on two cores, and up to eight for the last two parts);
+``python tests/benchmarks/run.py NAME ...`` runs the parts named: quality, workers, overhead,
+parity, likelihood, traces, memory. Results are printed as Markdown.
 """
 
 from __future__ import annotations

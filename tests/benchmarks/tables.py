@@ -1,10 +1,10 @@
 """Tables at equal compute: LFM against one global flow, small and of equal parameters, several seeds.
 
-``make bench-tables`` (two cores: about five hours for POWER with all rows and three seeds), or for less,
+``make bench-tables`` (two cores: some four hours for POWER with all rows and three seeds), or for less,
 for example ``python tests/benchmarks/tables.py --share 0.1 --rows FM --seeds 1``, or another table of
 SETUPS, which $LFMKIT_DATA must hold. Every run has one core to itself. Its steps are fixed beforehand so
-that it takes about 1,800 core-seconds (15 minutes of two cores); the seconds it really took are printed
-with it. A run that is interrupted goes on when called again; finished ones are appended to
+that on POWER it takes about 1,800 core-seconds (15 minutes of two cores); the seconds it really took are
+printed with it. A run that is interrupted goes on when called again; finished ones are appended to
 --out/results.jsonl and not repeated. The validation split chooses the weights; the test split is scored
 once, at the end.
 """
@@ -42,7 +42,7 @@ SETUPS = {
     "power": Setup(
         nets.MLP(width=192, depth=4, fourier=96, scale=40.0, columns=True),
         nets.MLP(width=414, depth=4, fourier=96, scale=40.0, columns=True),
-        (0.005, 0.03, 0.2), 240_000, 76_000, (1.0, 2.0), whiten=False,
+        (0.005, 0.03, 0.2), 240_000, 62_000, (1.0, 2.0), whiten=False,
     ),
     "miniboone": Setup(
         nets.MLP(width=128, depth=2, fourier=0), nets.MLP(width=270, depth=2, fourier=0),
@@ -77,13 +77,15 @@ def run(table: str, name: str, seed: int, share: float, folder: Path) -> dict[st
         volume = into.log_volume
     flow, steps = build(name, setup, rows.dim, seed)
     out = folder / f"{table}-{name.replace(', ', '-').lower()}-{share:g}-{seed}"
+    near_data = setup.near_data[name != "LFM"]
     log = lfmkit.fit(
         flow, rows.train, val=rows.val, steps=round(share * steps), seed=seed, out=out,
-        near_data=setup.near_data[name != "LFM"], **SETTINGS,
+        near_data=near_data, **SETTINGS,
     )  # fmt: skip
     test = metrics.nll(flow, rows.test, split="test")
     return {
         "table": table, "method": name, "seed": seed, "share": share, "train_rows": len(rows.train),
+        "near_data": near_data,
         "steps": [block.steps for block in log.blocks], "best": [block.best for block in log.blocks],
         "core_seconds": log.core_seconds, "parameters": flow.parameters_count, "gaussian": gaussian,
         "nll": test.nll + volume, "stderr": test.stderr, "test_rows": test.n, "nfe": test.nfe,

@@ -86,7 +86,8 @@ def test_form(notebook):
     (parameters,) = [cell for cell in cells if "parameters" in tags(cell)]
     assert cells.index(parameters) == 1
     for node in ast.parse(parameters.source).body:
-        assert isinstance(node, ast.Assign), ast.unparse(node)
+        assert isinstance(node, ast.Assign | ast.AnnAssign), ast.unparse(node)
+        assert node.value is not None, ast.unparse(node)  # an annotation without a value is no parameter
         ast.literal_eval(node.value)
     for line in parameters.source.splitlines():
         assert line.startswith("#") or " = " in line
