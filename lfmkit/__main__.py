@@ -37,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("-f", metavar="FILE.yaml", help="parameters from a file; -p goes before it")
     run.add_argument("--timeout", type=float, help="seconds after which it is ended (3600)")
     run.add_argument("--memory", help="memory above which it is ended, like '4 GB' (90%% of the machine's)")
+    run.add_argument("--dry-run", action="store_true", help="only say what it would take, where it can")
     run.set_defaults(command=_run)
 
     sweep = commands.add_parser("sweep", help="make all runs of a sweep file", description=_sweep.__doc__)
@@ -62,11 +63,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(asked: argparse.Namespace) -> int:
     """Execute a notebook with parameters in a folder of its own and record what came out."""
-    from lfmkit.runs import parameters, plans, sweep, values
+    from lfmkit.runs import parameters, plans, rehearsal, sweep, values
 
     given = parameters.read_yaml(asked.f) if asked.f else {}
     given |= {name: values.parse_value(value) for name, value in asked.p}
     plan = plans.plan_run(asked.notebook, given, asked.runs)
+    if asked.dry_run:
+        print(rehearsal.rehearse(plan))
+        return 0
     limits = {
         name: getattr(asked, name) for name in ("timeout", "memory") if getattr(asked, name) is not None
     }

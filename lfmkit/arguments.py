@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from lfmkit.cluster import check_client
 from lfmkit.conditions import as_conditions
-from lfmkit.flows import Flow, as_samples
+from lfmkit.execution import Execution
+from lfmkit.flows import Flow
+from lfmkit.pixels import as_rows
+from lfmkit.pools import as_pool
+from lfmkit.rows import as_samples
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -23,11 +28,12 @@ class Given(NamedTuple):
     partners: Tensor | None = None
     drop: float = 0.0
     near_data: float = 1.0
+    flip: bool = False
 
-    def to(self, x: Tensor) -> Given:
-        """Return it in the dtype and on the device of x."""
-        cond, partners = (None if part is None else part.to(x) for part in self[:2])
-        return Given(cond, partners, self.drop, self.near_data)
+    def to(self, like: Tensor) -> Given:
+        """Return it in the dtype and on the device of another tensor."""
+        cond, partners = (None if part is None else part.to(like) for part in self[:2])
+        return Given(cond, partners, self.drop, self.near_data, self.flip)
 
     def tensors(self) -> list[Tensor]:
         """Return the tensors that are there."""
@@ -35,7 +41,14 @@ class Given(NamedTuple):
 
 
 def check_choices(
-    flow: Flow, pool: str, targets: str, workers: int, device: str, client: Client | None
+    flow: Flow,
+    pool: str,
+    targets: str,
+    batch: int,
+    workers: int,
+    how: Execution,
+    client: Client | None,
+    out: str | Path | None,
 ) -> None:
     """Make sure that what was chosen exists and goes together.
 
@@ -64,8 +77,20 @@ def check_choices(
             "with the 'pushed' pool each block waits for the one before: use workers=1 and no client, or "
             "pool='ou'"
         )
-    if workers > 1 and torch.device(device).type != "cpu":
-        raise ValueError("workers train on the CPU: use workers=1 on an accelerator")
+    here, several = {torch.device(name).type for name in how.devices}, len(how.devices) > 1
+    if workers > len(how.devices) and here != {"cpu"}:
+        raise ValueError(f"give as many devices as workers, device=['cuda:0', …]: got {len(how.devices)}")
+    if several and workers == 1:
+        raise ValueError("several devices are for workers: give workers= as many, and pool='ou'")
+    if workers > 1 and how.threads > 1:
+        raise ValueError("workers have one thread each: give workers= or threads=, not both")
+    if how.team.size > 1:
+        if workers > 1 or client is not None:
+            raise ValueError("an accelerator's processes train each block together: no workers= or client=")
+        if batch < how.team.size:
+            raise ValueError(f"a batch of {batch} is too small for {how.team.size} processes")
+        if out is None:
+            raise ValueError("processes that train together share their files: give out=, a folder all see")
     if not any(p.requires_grad for p in flow.parameters()):
         raise ValueError("the flow has no trainable parameters")
 
@@ -78,6 +103,7 @@ def check_given(
     targets: str,
     drop: float,
     near_data: float,
+    flip: bool,
 ) -> Given:
     """Return what was given with the rows of x, in the form in which blocks take it.
 
@@ -90,8 +116,18 @@ def check_given(
         raise ValueError(f"near_data must be positive and finite, got {near_data}")
     if near_data != 1 and targets == "averaged":
         raise ValueError("averaged targets spread their times evenly: use targets='pairs' with near_data")
+    like = next(flow.parameters()).detach()
+    if x.ndim == 4:
+        if targets == "averaged":
+            raise ValueError("averaged targets need near neighbours, which images have not: targets='pairs'")
+        if like.dtype != torch.float32:
+            raise ValueError(
+                f"images become single-precision rows, but the flow has {like.dtype}: use float()"
+            )
+    elif flip:
+        raise ValueError("flip=True mirrors images: give the data as bytes of shape (n, C, H, W)")
     if cond is not None:
-        cond = as_conditions(cond, flow.cond, len(x), 1.0, x)
+        cond = as_conditions(cond, flow.cond, len(x), 1.0, like)
         if targets == "averaged":
             raise ValueError("averaged targets know no conditions: use targets='pairs'")
     elif flow.cond:
@@ -103,7 +139,7 @@ def check_given(
     paired = [block.coupling == "pairs" for block in flow.chain]
     if any(paired) != (partners is not None) or (any(paired) and len(paired) > 1):
         raise ValueError("partners= and the coupling 'pairs' go together, in a flow of one block")
-    return Given(cond, partners, drop, near_data)
+    return Given(cond, partners, drop, near_data, flip)
 
 
 def check_held_out(flow: Flow, val: Tensor | None, given: Given, patience: float) -> Tensor | None:
@@ -120,4 +156,5 @@ def check_held_out(flow: Flow, val: Tensor | None, given: Given, patience: float
         return None
     if given.tensors():
         raise ValueError("val= is for flows without conditions and partners: held-out rows have none")
-    return as_samples(val, flow.dim, "val").detach()
+    val = as_pool(val, flow.dim, "val")
+    return as_rows(val, Generator().manual_seed(0)) if val.ndim == 4 else val

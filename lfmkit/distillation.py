@@ -18,13 +18,15 @@ from lfmkit import nets
 from lfmkit.blocks import Block
 from lfmkit.conditions import as_conditions, shown
 from lfmkit.fitting import FitLog, fit
-from lfmkit.flows import CHUNK, Flow
+from lfmkit.flows import Flow
+from lfmkit.gradients import Gradients
 from lfmkit.methods import rectified_flow
 from lfmkit.progress import Progress
+from lfmkit.rows import in_chunks
 from lfmkit.solvers import Solver
 from lfmkit.targets import Batch
 from lfmkit.training import Settings, Trainer
-from lfmkit.workers import one_thread
+from lfmkit.workers import threads as on_threads
 
 
 def reflow(
@@ -78,6 +80,8 @@ def distill(
     solver: Solver | None = None,
     seed: int = 0,
     drop: float = 0.1,
+    threads: int = 1,
+    micro: int | None = None,
     progress: bool = True,
     **settings: Any,
 ) -> tuple[Flow, FitLog]:
@@ -98,7 +102,9 @@ def distill(
         seed: Seed of noise and batches.
         drop: Share of the samples shown without their condition.
         progress: Show a progress bar.
-        **settings: Fields of `training.Settings`: steps, batch, lr, warmup, clip, ema.
+        threads: Threads of torch; more than one pays for networks on images.
+        micro: Samples whose gradients are computed together at most.
+        **settings: Fields of `training.Settings`: steps, batch, lr, warmup, clip, ema, precision.
 
     Returns:
         The students, whose solver is Euler with `substeps` steps, and the log of their training.
@@ -119,11 +125,13 @@ def distill(
     states = teacher_states(teacher, n, substeps, sizes, seed, cond, solver)
     known = as_conditions(cond, teacher.cond, n, 1.0, states[0])
     students, histories, first = [], [], 0
-    with Progress([each.steps] * len(sizes), progress) as bar, one_thread():
+    with Progress([each.steps] * len(sizes), progress) as bar, on_threads(threads):
         for k, size in enumerate(sizes):
             student = _student(teacher, first, size)
             targets = Recorded(states[k], known, drop)
-            histories.append(Trainer(student, targets, each, k).run(partial(bar.update, k)))
+            gradients = Gradients(student, each.precision, micro)
+            trainer = Trainer(student, targets, each, k, gradients=gradients)
+            histories.append(trainer.run(partial(bar.update, k)))
             students.append(student)
             first += size
     flow = Flow(students, teacher.dim, teacher.net, Solver("euler", steps=substeps))
@@ -146,10 +154,9 @@ def teacher_states(
     """
     z = teacher.noise(n, seed)
     known = as_conditions(cond, teacher.cond, n, 1.0, z)
-    conditions = [None] * -(-n // CHUNK) if known is None else known.split(CHUNK)
     ways = [
         teacher.trajectory(part, substeps + 1, solver, cond=c).x
-        for part, c in zip(z.split(CHUNK), conditions, strict=True)
+        for part, c in zip(in_chunks(z, z), in_chunks(known, z), strict=True)
     ]
     way = torch.cat(ways, 1)  # (1 + substeps x blocks, n, d), noise first: a block has `substeps` pieces
     states, last = [], len(way) - 1

@@ -40,6 +40,33 @@ def write(path: Path, content: bytes) -> None:
         raise OSError(error.errno, message) from error
 
 
+def reserve(path: Path, size: int) -> None:
+    """Make a file of so many zero bytes that the disk has room for; one that is there already stays.
+
+    Writing into a mapped file without room behind it would end the process.
+
+    Raises:
+        OSError: There is no room, or the folder cannot be written; nothing is left.
+    """
+    if path.exists() and path.stat().st_size == size:
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            zeros = bytes(1 << 20)
+            for first in range(0, size, len(zeros)):
+                file.write(zeros[: size - first])
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
+        message = f"cannot make {path} of {size / 1e6:,.1f} MB: {reason}. Make room, or choose another out="
+        raise OSError(error.errno, message) from error
+
+
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write plain data as JSON, in one step."""
     write(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())

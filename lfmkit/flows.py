@@ -16,15 +16,14 @@ from torch import Tensor, nn
 from lfmkit import schedules
 from lfmkit.blocks import Block
 from lfmkit.conditions import as_conditions, guided
+from lfmkit.memory import ran_out
 from lfmkit.nets import Recipe
 from lfmkit.progress import shown
-from lfmkit.solvers import Solution, Solver, solve
+from lfmkit.rows import as_samples, in_chunks
+from lfmkit.solvers import Solution, Solver, joined, solve
 from lfmkit.traces import Trace
 
-__all__ = ["Block", "Flow", "Trajectory", "as_samples"]
-
-SCAN = 100_000  # rows looked at together
-CHUNK = 10_000  # points solved together: bounds memory, and one rough point cannot slow down all others
+__all__ = ["Block", "Flow", "Trajectory"]
 
 
 @dataclass(frozen=True)
@@ -205,7 +204,7 @@ class Flow(nn.Module):
         """Map x (n, d) through one block only, from its data side to its noise side."""
         x, times = self._checked(x), torch.tensor([0.0, 1.0])
         cond = as_conditions(cond, self.cond, len(x), 1.0, x)
-        parts = zip(x.split(CHUNK), _split(cond, len(x)), strict=True)
+        parts = zip(in_chunks(x, x), in_chunks(cond, x), strict=True)
         return torch.cat([self._solve(block, part, times, solver, c).x[-1] for part, c in parts])
 
     def save(self, folder: str | Path) -> None:
@@ -229,9 +228,9 @@ class Flow(nn.Module):
         times = torch.tensor([0.0, 1.0] if direction > 0 else [1.0, 0.0])
         order = list(range(len(self.blocks)))[::direction]
         ends, integrals, nfe = [], [], torch.zeros(len(order))
-        chunks = x.split(CHUNK)
         draw, probes = (None, 0) if trace is None else (trace.draws(), trace.probes)
-        for part, part_cond in zip(shown(chunks), _split(cond, len(x)), strict=True):
+        chunks, conditions = in_chunks(x, x, probes > 0), in_chunks(cond, x, probes > 0)
+        for part, part_cond in zip(shown(chunks), conditions, strict=True):
             integral = part.new_zeros((len(part), probes) if probes else len(part))
             for k in order:
                 vectors = None if draw is None else draw(part)
@@ -262,8 +261,25 @@ class Flow(nn.Module):
         try:
             found = solve(velocity, x, times.to(x), solver or self.solver, divergence, probes)
         except RuntimeError as error:
-            raise RuntimeError(f"block {block + 1} of {len(self.blocks)}: {error}") from error
-        return replace(found, nfe=found.nfe * evaluations)
+            if len(x) < 2 or not ran_out(error):
+                raise RuntimeError(f"block {block + 1} of {len(self.blocks)}: {error}") from error
+        else:
+            return replace(found, nfe=found.nfe * evaluations)
+        half = len(x) // 2  # there is no memory for so many at once
+        halves = [
+            self._solve(
+                block,
+                x[some],
+                times,
+                solver,
+                None if cond is None else cond[some],
+                guidance,
+                divergence,
+                None if probes is None else probes[:, some],
+            )
+            for some in (slice(half), slice(half, None))
+        ]
+        return joined(halves)
 
     def _like(self) -> Tensor:
         """Return a tensor of the parameters' device and dtype (float32 on the CPU without parameters)."""
@@ -271,30 +287,3 @@ class Flow(nn.Module):
 
     def _checked(self, x: Tensor) -> Tensor:
         return as_samples(x, self.dim).to(self._like() if next(self.parameters(), None) is not None else x)
-
-
-def _split(cond: Tensor | None, n: int) -> Sequence[Tensor | None]:
-    return [None] * -(-n // CHUNK) if cond is None else cond.split(CHUNK)
-
-
-def as_samples(x: Tensor, dim: int, what: str = "x") -> Tensor:
-    """Return x if it is a finite floating-point matrix of `dim` columns and one or more rows.
-
-    Raises:
-        TypeError: x is no floating-point tensor.
-        ValueError: Wrong shape, no rows, or NaN or infinite rows.
-    """
-    if not isinstance(x, Tensor) or not x.is_floating_point():
-        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
-        raise TypeError(f"{what} must be a floating-point tensor, got {kind}: use torch.as_tensor(…).float()")
-    if x.ndim != 2 or x.shape[1] != dim:
-        raise ValueError(f"{what} needs the shape (n, {dim}), got {tuple(x.shape)}")
-    if len(x) == 0:
-        raise ValueError(f"{what} is empty: it needs one or more rows")
-    parts = enumerate(x.split(SCAN))  # x may be larger than memory
-    bad = torch.cat([torch.nonzero(~torch.isfinite(part).all(1)).flatten() + k * SCAN for k, part in parts])
-    if len(bad):
-        raise ValueError(
-            f"{what} has {len(bad)} of {len(x)} rows with NaN or infinity, the first is row {int(bad[0])}"
-        )
-    return x

@@ -10,11 +10,12 @@ import torch
 from torch import Generator, Tensor
 
 from lfmkit.blocks import Block
+from lfmkit.processes import Team
 from lfmkit.targets import Targets
 
 LOOKS = 25  # looks at the held-out loss in a run
-SAMPLES = 16_384
-CHUNK = 4096
+SAMPLES, NUMBERS = (1024, 16_384), 2**24  # at a look: so many samples, and in between so many numbers
+CHUNK, TOGETHER = (16, 4096), 2**19  # the same for what the network sees at once
 
 
 class HeldOut:
@@ -24,6 +25,7 @@ class HeldOut:
 
     Args:
         targets: Source of the held-out samples.
+        dim: Their dimension.
         patience: Share of the run's steps without a new best loss after which training stops.
         generator: Draws the samples.
 
@@ -33,18 +35,25 @@ class HeldOut:
         weights: The block's weights then.
     """
 
-    def __init__(self, targets: Targets, patience: float, generator: Generator) -> None:
-        self.samples, self.patience = targets.draw(SAMPLES, generator), patience
+    def __init__(self, targets: Targets, dim: int, patience: float, generator: Generator) -> None:
+        self.samples = targets.draw(_between(SAMPLES, NUMBERS // dim), generator)
+        self.patience, self._together = patience, _between(CHUNK, TOGETHER // dim)
         self.loss, self.step = math.inf, 0
         self.weights: list[Tensor] = []
 
     @torch.no_grad()
-    def look(self, block: Block, weights: Sequence[Tensor], average: Sequence[Tensor], step: int) -> float:
+    def look(
+        self, block: Block, weights: Sequence[Tensor], average: Sequence[Tensor], step: int, team: Team
+    ) -> float:
         """Return the loss of the averaged weights, put into the block for as long as that takes."""
         now = [weight.detach().clone() for weight in weights]
         torch._foreach_copy_(list(weights), list(average))
-        parts = [self.samples.part(first, CHUNK) for first in range(0, SAMPLES, CHUNK)]
-        loss = sum(float(block.loss(*part)) for part in parts) / len(parts)
+        n, total = len(self.samples.t), self.samples.t.new_zeros(())
+        for first in range(team.rank * self._together, n, team.size * self._together):
+            part = self.samples.part(first, self._together)
+            total += block.loss(*part) * (len(part.t) / n)
+        team.add([total])  # all processes see the same number, and stop at the same step
+        loss = float(total)
         if loss < self.loss:
             self.loss, self.step = loss, step
             self.weights = [weight.detach().clone() for weight in weights]
@@ -67,3 +76,7 @@ class HeldOut:
         if about["loss"] is not None:
             self.loss, self.step = about["loss"], about["step"]
             self.weights = [tensors[f"best.{i}"].to(weight) for i, weight in enumerate(like)]
+
+
+def _between(bounds: tuple[int, int], value: int) -> int:
+    return min(max(value, bounds[0]), bounds[1])

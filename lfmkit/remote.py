@@ -159,7 +159,7 @@ def _train(bundle: bytes, k: int, name: str, save_every: float) -> Result:
     from distributed import Reschedule, get_worker
     from distributed.protocol.serialize import deserialize_bytes
 
-    from lfmkit.workers import one_thread
+    from lfmkit.workers import threads
 
     worker = get_worker()
     task = worker.state.tasks[worker.get_current_task()]
@@ -177,7 +177,7 @@ def _train(bundle: bytes, k: int, name: str, save_every: float) -> Result:
             told = time.monotonic()
             worker.log_event(name, (k, done, loss))
 
-    with _alone(wanted), one_thread():
+    with _alone(wanted), threads(1):
         trainer = deserialize_bytes(bundle)[k]()
         trainer.optimiser.register_step_pre_hook(wanted)
         history = trainer.run(report, save_every)

@@ -13,6 +13,7 @@ from torch import Tensor
 from lfmkit import files
 from lfmkit.checkpoints import load, save_flow
 from lfmkit.flows import Flow
+from lfmkit.pushing import forget
 from lfmkit.training import History
 
 FORMAT = 1
@@ -22,7 +23,7 @@ class RunFolder:
     """A folder that belongs to one call of `fit`; the same call finds its work there again.
 
     ``run.json`` holds the settings and hashes of data and weights; ``block-k.safetensors`` the state of each
-    block's training and ``pool-k.safetensors`` what it trains on, both until the run is finished;
+    block's training and ``pool-k.bin`` what it trains on, both until the run is finished;
     ``flow.json`` and the weights beside it the finished flow.
 
     Args:
@@ -67,7 +68,7 @@ class RunFolder:
 
     def pool_file(self, block: int) -> Path:
         """Return the file of a block's pushed pool."""
-        return self.folder / f"pool-{block + 1}.safetensors"
+        return self.folder / f"pool-{block + 1}.bin"
 
     def finish(self, flow: Flow, histories: Sequence[History]) -> None:
         """Write the trained flow, mark the run as finished, and only then remove what led there."""
@@ -76,7 +77,7 @@ class RunFolder:
         files.write_json(self._file, self._about)
         for k in range(self.blocks):
             self.state_file(k).unlink(missing_ok=True)
-            self.pool_file(k).unlink(missing_ok=True)
+            forget(self.pool_file(k))
 
     def read_finished(self, flow: Flow) -> list[History]:
         """Put the trained weights into the flow and return the histories."""

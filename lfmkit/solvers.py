@@ -8,6 +8,7 @@ log-determinant does not shrink the steps, and needs fewer evaluations than one 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -63,6 +64,13 @@ class Solution:
     x: Tensor
     divergence: Tensor | None
     nfe: int
+
+
+def joined(parts: Sequence[Solution]) -> Solution:
+    """Return the solutions for parts of the points as one; its NFE is what the dearest took."""
+    divergences = [part.divergence for part in parts if part.divergence is not None]
+    together = torch.cat(divergences) if divergences else None
+    return Solution(torch.cat([part.x for part in parts], 1), together, max(part.nfe for part in parts))
 
 
 def solve(

@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 
 from lfmkit import couplings, paths, schedules
 from lfmkit.conditions import shown
+from lfmkit.pools import take
 
 BINS = 16  # bins of t in which `Averaged` chooses its cells
 
@@ -45,7 +46,7 @@ class Pairs:
     """Velocities of single paths between x_l and x_r.
 
     Args:
-        data: Rows the pool is made of, shape (rows, d).
+        data: What the pool is made of: rows (n, d), or images as `pools.take` knows them.
         T: OU time by which the rows are diffused to give x_l; 0 takes them as they are.
         gamma: The block's step size.
         path: Name of its path.
@@ -55,6 +56,7 @@ class Pairs:
         drop: Share of the samples that are shown without their condition, for guidance.
         near_data: p in t = u^p with u uniform, which is Beta(1/p, 1): above 1 there are more times near the
             data end t = 0, where edges and atoms show.
+        flip: Mirror images from left to right, half of the time.
     """
 
     def __init__(
@@ -68,8 +70,9 @@ class Pairs:
         cond: Tensor | None = None,
         drop: float = 0.0,
         near_data: float = 1.0,
+        flip: bool = False,
     ) -> None:
-        self.near_data = near_data
+        self.near_data, self.flip = near_data, flip
         self.data, self.T, self.gamma = data, T, gamma
         self.path, self.coupling = paths.named(path), couplings.named(coupling)
         self.noisy = path == "bridge"
@@ -96,10 +99,10 @@ class Pairs:
         return Batch(x, t, velocity, shown(self.cond[rows], kept))
 
     def _rows(self, n: int, generator: Generator) -> Tensor:
-        return torch.randint(len(self.data), (n,), generator=generator, device=self.data.device)
+        return torch.randint(len(self.data), (n,), generator=generator, device=generator.device)
 
     def _ends(self, rows: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        x_l = self.data[rows]
+        x_l = take(self.data, rows, generator, self.flip)
         if self.partners is not None:
             return x_l, self.partners[rows]
         if self.T > 0:

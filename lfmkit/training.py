@@ -14,15 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lfmkit import tensorfiles
 from lfmkit.blocks import Block
+from lfmkit.gradients import PRECISIONS, Gradients
 from lfmkit.heldout import LOOKS, HeldOut
 from lfmkit.targets import Batch, Pairs, Targets
 
 HISTORY = 100  # records of the loss kept over a run
 CHUNK = 16  # batches drawn at a time
+MEASURED = 2**25  # numbers whose moments are measured at most
 EMA_EVERY = 5  # steps between updates of the average
 
 Report = Callable[[int, float], None]  # called now and then with (steps done, mean loss since the last call)
@@ -40,6 +42,7 @@ class Settings:
         clip: Largest gradient norm; None for no clipping.
         ema: How far the average of the weights reaches back, as a share of the steps done; 0 for none.
         seed: Seed of all random draws.
+        precision: "float32", or "bf16" or "fp16" to evaluate the network in.
 
     Raises:
         ValueError: A number is out of its range.
@@ -52,8 +55,11 @@ class Settings:
     clip: float | None = None
     ema: float = 0.1
     seed: int = 0
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"unknown precision {self.precision!r}: choose one of {', '.join(PRECISIONS)}")
         for name in ("steps", "batch"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -74,7 +80,7 @@ class History:
     Attributes:
         steps: Steps done.
         seconds: Wall-clock seconds spent, over all runs that contributed.
-        core_seconds: Processor time of the training thread; on an accelerator the same as `seconds`.
+        core_seconds: Processor time of the training threads; on an accelerator the same as `seconds`.
         loss: (step, mean loss since the previous record), about 100 over the run.
         val: (step, loss of the averaged weights on held-out rows), about 25 a run.
         best: Step of the weights that were kept; the last one without held-out rows.
@@ -105,6 +111,8 @@ class Trainer:
         index: Number of the block in its flow, part of the seed.
         state_file: Where the state is kept between runs; None to keep it nowhere.
         held_out: Rows that decide which weights are kept, and when to stop; None for the last ones.
+        gradients: How a batch's gradient is computed; as a whole, by this process, when left out.
+        together: Batches drawn at a time: one call, less overhead. Part of what the seed means.
     """
 
     def __init__(
@@ -115,17 +123,20 @@ class Trainer:
         index: int = 0,
         state_file: Path | None = None,
         held_out: HeldOut | None = None,
+        gradients: Gradients | None = None,
+        together: int = CHUNK,
     ) -> None:
-        self.held_out = held_out
+        self.held_out, self.together = held_out, together
+        self.gradients = gradients or Gradients(block, settings.precision)
         self.block, self.targets, self.settings, self.state_file = block, targets, settings, state_file
         self.history = History()
-        self.weights: list[Tensor] = [p for p in block.parameters() if p.requires_grad]
+        self.weights = self.gradients.weights
         self.average = [p.detach().clone() for p in self.weights]
         device = self.weights[0].device
         self.generator = torch.Generator(device).manual_seed(settings.seed * 1_000_003 + index)
         self.optimiser = torch.optim.Adam(self.weights, lr=settings.lr, betas=(0.9, 0.99), fused=True)
         self._loss_sum, self._loss_count = torch.zeros((), device=device), 0
-        self._chunk: Batch | None = None  # batches are drawn several at a time: one call, less overhead
+        self._chunk: Batch | None = None
         self._chunk_start = self.generator.get_state()
 
     def run(self, report: Report | None = None, save_every: float = 10.0) -> History:
@@ -140,7 +151,7 @@ class Trainer:
         """
         if self.state_file is not None and self.state_file.exists():
             self._restore(self.state_file)
-        settings, history = self.settings, self.history
+        settings, history, team = self.settings, self.history, self.gradients.team
         every = max(1, settings.steps // HISTORY)
         resumed, started, saved = history.seconds, time.perf_counter(), time.perf_counter()
         spent, busy = history.core_seconds, self._busy()
@@ -153,17 +164,16 @@ class Trainer:
             history.core_seconds = spent + self._busy() - busy
             if history.steps % every == 0 or history.steps == settings.steps:
                 self._record()
-                if report is not None:
+                if report is not None and team.leads:
                     report(history.steps, history.loss[-1][1])
             if self.held_out is not None and (history.steps % looks == 0 or history.steps == settings.steps):
                 average = self.average if self._averages else self.weights
-                history.val.append(
-                    (history.steps, self.held_out.look(self.block, self.weights, average, history.steps))
-                )
-            if self.state_file is not None and now - saved > save_every:
+                seen = self.held_out.look(self.block, self.weights, average, history.steps, team)
+                history.val.append((history.steps, seen))
+            if self.state_file is not None and team.leads and now - saved > save_every:
                 self._save(self.state_file)
                 saved = time.perf_counter()
-        if self.state_file is not None:
+        if self.state_file is not None and team.leads:
             self._save(self.state_file)
         history.best = history.steps
         with torch.no_grad():
@@ -179,9 +189,10 @@ class Trainer:
         return self.settings.ema > 0 and self.settings.steps >= EMA_EVERY
 
     def _busy(self) -> float:
-        """Return the seconds this thread has computed: on the CPU all of a step is done in it."""
-        on_cpu = self.weights[0].device.type == "cpu"
-        return time.thread_time() if on_cpu else time.perf_counter()
+        """Return the seconds this thread has computed, and those that help it with a step on the CPU."""
+        if self.weights[0].device.type != "cpu":
+            return time.perf_counter()
+        return time.thread_time() if torch.get_num_threads() == 1 else time.process_time()
 
     def _given_up(self) -> bool:
         return self.held_out is not None and self.held_out.gave_up(self.history.steps, self.settings.steps)
@@ -190,25 +201,25 @@ class Trainer:
         settings = self.settings
         for group in self.optimiser.param_groups:
             group["lr"] = settings.lr * learning_rate_factor(k, settings.steps, settings.warmup)
-        loss = self.block.loss(*self._batch(k))
-        self.optimiser.zero_grad()
-        loss.backward()
+        loss, scaler = self.gradients(self._batch(k)), self.gradients.scaler
         if settings.clip is not None:
+            scaler.unscale_(self.optimiser)
             nn.utils.clip_grad_norm_(self.weights, settings.clip, foreach=True)
-        self.optimiser.step()
+        scaler.step(self.optimiser)
+        scaler.update()
         if settings.ema > 0 and (k + 1) % EMA_EVERY == 0:
             weight = min(1.0, EMA_EVERY / (1 + settings.ema * (k + 1)))
             torch._foreach_lerp_(self.average, [w.detach() for w in self.weights], weight)
-        self._loss_sum += loss.detach()
+        self._loss_sum += loss
         self._loss_count += 1
 
     def _batch(self, k: int) -> Batch:
         """Return the batch of step k; a chunk is drawn again from its start after a restart."""
-        size, place = self.settings.batch, k % CHUNK
+        size, place = self.settings.batch, k % self.together
         if place == 0:
             self._chunk_start = self.generator.get_state()
         if place == 0 or self._chunk is None:
-            self._chunk = self.targets.draw(CHUNK * size, self.generator)
+            self._chunk = self.targets.draw(self.together * size, self.generator)
         return self._chunk.part(place * size, size)
 
     def _record(self) -> None:
@@ -223,13 +234,16 @@ class Trainer:
         self._loss_count = 0
 
     def _save(self, path: Path) -> None:
-        between = self.history.steps % CHUNK == 0  # the next step draws a new chunk, not this one again
+        between = (
+            self.history.steps % self.together == 0
+        )  # the next step draws a new chunk, not this one again
         start = self.generator.get_state() if between else self._chunk_start
         tensors = {"generator": start, "loss_sum": self._loss_sum}
         for i, (weight, average) in enumerate(zip(self.weights, self.average, strict=True)):
             tensors |= {f"weight.{i}": weight, f"average.{i}": average}
             tensors |= {f"optimiser.{i}.{k}": v for k, v in self.optimiser.state[weight].items()}
         about = {"history": asdict(self.history), "loss_count": self._loss_count}
+        about["scaler"] = self.gradients.scaler.state_dict()
         if self.held_out is not None:
             best, about["held_out"] = self.held_out.state()
             tensors |= best
@@ -242,6 +256,8 @@ class Trainer:
         self._loss_sum.copy_(tensors["loss_sum"])
         self._loss_count = about["loss_count"]
         self.history = History.from_json(about["history"])
+        if about["scaler"]:
+            self.gradients.scaler.load_state_dict(about["scaler"])
         if self.held_out is not None:
             self.held_out.restore(tensors, about["held_out"], self.weights)
         with torch.no_grad():
@@ -270,6 +286,6 @@ def learning_rate_factor(step: int, steps: int, warmup: float) -> float:
 
 def measure_moments(block: Block, pairs: Pairs, seed: int = 0, n: int = 8192) -> None:
     """Put the second moments of the ends of n training pairs into a block, for its preconditioning."""
-    generator = torch.Generator(pairs.data.device).manual_seed(seed)
-    x_l, x_r = pairs.ends(n, generator)
+    generator = torch.Generator(block.moments.device).manual_seed(seed)
+    x_l, x_r = pairs.ends(min(n, max(256, MEASURED // pairs.data[0].numel())), generator)
     block.moments.copy_(torch.stack([(a * b).mean() for a, b in ((x_l, x_l), (x_l, x_r), (x_r, x_r))]))

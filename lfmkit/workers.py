@@ -27,14 +27,14 @@ Result = tuple[dict[str, Tensor], History]
 
 
 @contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Run torch on one thread inside the with-block."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def threads(count: int = 1) -> Iterator[None]:
+    """Run torch on so many threads inside the with-block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
 
 
 def train_in_workers(
@@ -92,7 +92,7 @@ def _train(
             if os.getppid() != parent:  # nobody waits for this work any more
                 os._exit(1)
 
-    with one_thread():
+    with threads(1):
         trainer = make()
         trainer.optimiser.register_step_pre_hook(wanted)  # every step: reports may be a minute apart
         history = trainer.run(report, save_every)

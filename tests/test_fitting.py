@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import lfmkit
-from lfmkit import files, fitting, methods, metrics, nets
+from lfmkit import files, jobs, methods, metrics, nets
 
 NET = nets.MLP(width=24, depth=2, fourier=6, scale=1.0)
 SCHEDULE = (0.1, 0.4)
@@ -215,11 +215,11 @@ def test_a_pool_may_stay_on_disk(tmp_path, monkeypatch):
     pool = torch.from_file(str(file), shared=True, size=2000).view(1000, 2)
     trained_on = []
 
-    class Watched(fitting.Pairs):
+    class Watched(jobs.Pairs):
         def __init__(self, data, *rest, **more):
             trained_on.append(data.data_ptr())
             super().__init__(data, *rest, **more)
 
-    monkeypatch.setattr(fitting, "Pairs", Watched)
+    monkeypatch.setattr(jobs, "Pairs", Watched)
     lfmkit.fit(new(), pool, steps=3, batch=8, pool="ou", out=tmp_path / "run", progress=False)
     assert trained_on == [pool.data_ptr()] * 3

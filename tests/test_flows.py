@@ -77,7 +77,7 @@ def test_many_points_are_solved_in_chunks(monkeypatch):
     x = torch.randn(50, 3)
     fixed = Solver("rk4", steps=4)
     whole = FLOW.log_prob(x, fixed)
-    monkeypatch.setattr("lfmkit.flows.CHUNK", 16)
+    monkeypatch.setattr("lfmkit.rows.CHUNK", 16)
     assert torch.allclose(FLOW.log_prob(x, fixed), whole, atol=1e-6)
     assert FLOW.last_nfe == (16.0, 16.0)
 

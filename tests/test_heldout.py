@@ -7,8 +7,10 @@ import torch
 
 import lfmkit
 from lfmkit import data, methods, metrics, nets, oracles
-from lfmkit.fitting import Given, make_trainer
+from lfmkit.arguments import Given
 from lfmkit.heldout import HeldOut
+from lfmkit.jobs import make_trainer
+from lfmkit.processes import Team
 from lfmkit.targets import Pairs
 from lfmkit.training import History, Settings
 
@@ -88,9 +90,7 @@ def test_workers_and_a_finished_run_give_the_same(tmp_path):
 def trainer(file=None):
     block = methods.fm(2, net=WIDE).chain[0]
     settings = Settings(steps=600, batch=32)
-    return make_trainer(
-        block, few(), Given(), 0.0, "pairs", settings, 0, file, "cpu", GAUSSIAN.sample(200, seed=2)
-    )
+    return make_trainer(block, few(), Given(), 0.0, "pairs", settings, 0, file, GAUSSIAN.sample(200, seed=2))
 
 
 def test_an_interrupted_run_ends_where_a_whole_one_ends(tmp_path):
@@ -123,10 +123,10 @@ def test_conditions_have_no_held_out_rows():
 
 def test_the_samples_of_a_look_are_fixed():
     block = methods.fm(2, net=WIDE).chain[0]
-    held_out = HeldOut(Pairs(few(), 0.0, block.gamma, "linear", "gaussian"), 0.5, torch.Generator())
+    held_out = HeldOut(Pairs(few(), 0.0, block.gamma, "linear", "gaussian"), 2, 0.5, torch.Generator())
     weights = list(block.parameters())
-    first = held_out.look(block, weights, weights, 10)
-    assert held_out.look(block, weights, weights, 20) == first
+    first = held_out.look(block, weights, weights, 10, Team())
+    assert held_out.look(block, weights, weights, 20, Team()) == first
     assert held_out.step == 10  # the earlier of two equals
     assert not held_out.gave_up(59, 100)
     assert held_out.gave_up(60, 100)

@@ -13,16 +13,18 @@ import yaml
 ROOT = Path(__file__).parent.parent
 RENAMED = {"pytorch": "torch", "matplotlib-base": "matplotlib"}  # conda's names
 LEVELS = [  # each module imports from lines above its own only
-    ["schedules", "traces", "files", "progress", "exercises"],
+    ["schedules", "traces", "files", "progress", "exercises", "memory", "rows", "pixels"],
     ["paths", "solvers", "cluster", "tensorfiles"],
-    ["couplings", "oracles", "nets", "plots", "remote"],
+    ["couplings", "oracles", "nets", "plots", "remote", "pools"],
     ["blocks"],
     ["conditions", "data"],
     ["flows"],
-    ["targets", "arguments"],
-    ["heldout"],
-    ["checkpoints", "training", "metrics", "methods"],
-    ["runfolder", "workers"],
+    ["targets"],
+    ["processes"],
+    ["execution", "gradients", "heldout", "pushing"],
+    ["arguments", "checkpoints", "training", "metrics", "methods"],
+    ["runfolder", "workers", "budgets"],
+    ["jobs"],
     ["fitting"],
     ["distillation", "widgets", "runs"],
     ["__main__"],
@@ -62,8 +64,11 @@ def test_constraints_pin_what_is_needed_and_fit_the_bounds():
 def test_every_import_is_declared():
     """No module imports a package that only happens to be there."""
     known = (
-        {name.replace("-", "_") for name in declared() | declared("cluster") | declared("tables")}
-        | {"PIL", "ot", "yaml"}
+        {
+            name.replace("-", "_")
+            for name in declared() | declared("cluster") | declared("tables") | declared("images")
+        }
+        | {"PIL", "ot", "yaml", "sklearn"}
         | set(sys.stdlib_module_names)
         | {"lfmkit"}
     )

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfmkit import methods, nets, oracles
-from lfmkit.fitting import Given, make_trainer
+from lfmkit.arguments import Given
+from lfmkit.jobs import make_trainer
 from lfmkit.targets import Pairs
 from lfmkit.training import Settings
 

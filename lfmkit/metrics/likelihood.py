@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lfmkit.flows import Flow, as_samples
+from lfmkit.flows import Flow
 from lfmkit.metrics.records import Record
 from lfmkit.metrics.roundtrip import cost
+from lfmkit.rows import as_samples
 from lfmkit.solvers import Solver
 
 

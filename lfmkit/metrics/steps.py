@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lfmkit.flows import Flow, as_samples
+from lfmkit.flows import Flow
 from lfmkit.metrics.records import Table, table
 from lfmkit.metrics.roundtrip import cost
 from lfmkit.metrics.samples import Distance
 from lfmkit.metrics.sliced import sliced_wasserstein
+from lfmkit.rows import as_samples
 from lfmkit.solvers import Solver
 
 

@@ -21,7 +21,8 @@ from torch import Tensor
 
 import lfmkit
 from lfmkit import data, methods, nets
-from lfmkit.fitting import Given, make_trainer
+from lfmkit.arguments import Given
+from lfmkit.jobs import make_trainer
 from lfmkit.solvers import Solver
 from lfmkit.targets import kd_order
 from lfmkit.training import Settings
