@@ -51,8 +51,14 @@ def _parser() -> argparse.ArgumentParser:
     results_command.add_arguments(results)
     results.set_defaults(command=results_command.main)
 
-    data = commands.add_parser("data", help="fetch a table and describe it", description=_data.__doc__)
-    data.add_argument("source", metavar="NAME", help="power, gas, hepmass, miniboone, bsds300, or a file")
+    data = commands.add_parser("data", help="fetch a data set and describe it", description=_data.__doc__)
+    data.add_argument(
+        "source",
+        metavar="NAME",
+        help="power, gas, hepmass, miniboone, bsds300; digits, cifar10, imagenet32, flowers102, lsun_church; "
+        "or a file or folder",
+    )
+    data.add_argument("--size", type=int, metavar="PIXELS", help="side of the images")
     data.set_defaults(command=_data)
 
     for each in (run, sweep):
@@ -120,10 +126,10 @@ def _sweep(asked: argparse.Namespace) -> int:
 
 
 def _data(asked: argparse.Namespace) -> int:
-    """Fetch a table if it is not here yet, and show its rows, where they come from and a baseline."""
+    """Fetch a data set if it is not here yet, and show what it holds and where it comes from."""
     from lfmkit.data import command  # imports torch
 
-    return command.show(asked.source)
+    return command.show(asked.source, asked.size)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,13 @@ A distance between samples comes with its noise floor (`baseline`), without whic
 """
 
 from lfmkit.metrics.along import AlongPath, kinetic_energy, path_length, straightness
+from lfmkit.metrics.bits import BitsPerDim, bits_per_dim
 from lfmkit.metrics.divergence import Chi2, chi2
+from lfmkit.metrics.features import Features, SmallCNN, train_features
+from lfmkit.metrics.frechet import FeatureDistance, frechet_distance, kid
+from lfmkit.metrics.inception import Inception
 from lfmkit.metrics.likelihood import NLL, nll
+from lfmkit.metrics.neighbours import Memorised, Neighbours, memorised, nearest
 from lfmkit.metrics.pairwise import energy_distance, mmd
 from lfmkit.metrics.records import Record, Table, table
 from lfmkit.metrics.roundtrip import Cost, RoundTrip, cost, encode_decode_error
@@ -17,23 +22,36 @@ from lfmkit.metrics.steps import Successive, successive
 __all__ = [
     "NLL",
     "AlongPath",
+    "BitsPerDim",
     "Chi2",
     "Cost",
     "Distance",
+    "FeatureDistance",
+    "Features",
+    "Inception",
+    "Memorised",
+    "Neighbours",
     "Record",
     "RoundTrip",
+    "SmallCNN",
     "Successive",
     "Table",
+    "bits_per_dim",
     "chi2",
     "cost",
     "encode_decode_error",
     "energy_distance",
+    "frechet_distance",
+    "kid",
     "kinetic_energy",
+    "memorised",
     "mmd",
+    "nearest",
     "nll",
     "path_length",
     "sliced_wasserstein",
     "straightness",
     "successive",
     "table",
+    "train_features",
 ]
