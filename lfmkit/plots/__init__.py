@@ -6,6 +6,7 @@ They know tensors and records only. A figure shows itself in Jupyter with its al
 from lfmkit.plots.charts import bars, curves, losses, timeline
 from lfmkit.plots.clouds import density, log_density, paths
 from lfmkit.plots.figure import EXTENT, LIMIT, PALETTE, Picture
+from lfmkit.plots.images import image_grid, image_rows
 from lfmkit.plots.sweeps import sweep
 from lfmkit.plots.tables import marginals, pairs
 
@@ -17,6 +18,8 @@ __all__ = [
     "bars",
     "curves",
     "density",
+    "image_grid",
+    "image_rows",
     "log_density",
     "losses",
     "marginals",

@@ -25,6 +25,7 @@ PALETTE = {
 LIMIT = 4.5  # half-width of all two-dimensional axes
 EXTENT = (-LIMIT, LIMIT, -LIMIT, LIMIT)
 WIDTH = 10.0  # inches
+DPI = 80  # of what a notebook stores
 
 
 class Picture(Figure):
@@ -33,14 +34,21 @@ class Picture(Figure):
     alt = ""
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
-        drawn, small = io.BytesIO(), io.BytesIO()
-        self.savefig(drawn, format="png", dpi=80)
-        colours = (
-            Image.open(drawn).convert("RGB").quantize(64, dither=Image.Dither.NONE)
-        )  # a quarter the size
-        colours.save(small, format="png", optimize=True)
-        png = base64.b64encode(small.getvalue()).decode()
+        drawn = io.BytesIO()
+        self.savefig(drawn, format="png", dpi=DPI)
+        png = base64.b64encode(self.packed(Image.open(drawn).convert("RGB"))).decode()
         return {"image/png": png, "text/plain": f"<picture: {self.alt}>"}, {"image/png": {"alt": self.alt}}
+
+    def packed(self, drawn: Image.Image) -> bytes:
+        """Return what is drawn as the PNG that a notebook stores: 64 colours, a quarter the size."""
+        return as_png(drawn.quantize(64, dither=Image.Dither.NONE))
+
+
+def as_png(image: Image.Image) -> bytes:
+    """Return an image as a PNG."""
+    small = io.BytesIO()
+    image.save(small, format="png", optimize=True)
+    return small.getvalue()
 
 
 def blank(height: float, alt: str) -> Picture:

@@ -6,7 +6,8 @@ plain line, for GitHub, untrusted notebooks and comparisons of stored notebooks.
 
 from lfmkit.widgets.drawing import draw_target
 from lfmkit.widgets.few_steps import few_step_explorer
+from lfmkit.widgets.frames import frames
 from lfmkit.widgets.schedule import schedule_explorer
 from lfmkit.widgets.trajectory import trajectory_explorer
 
-__all__ = ["draw_target", "few_step_explorer", "schedule_explorer", "trajectory_explorer"]
+__all__ = ["draw_target", "few_step_explorer", "frames", "schedule_explorer", "trajectory_explorer"]

@@ -6,25 +6,21 @@ const TURNS = { all: null, right: 0, up: 6, left: 12, down: 18 }; // centres of 
 function render({ model, el }) {
   const about = model.get("about"), packed = unpack(model.get("points"));
   const { frames, count, panels, ends, wheel, size, limit, lines } = about;
-  const last = frames - 1;
   const shown = { points: true, paths: about.paths, from: "all" };
   const colours = wheel.map((hex) => rgb(hex, { dark: false })); // light enough for both themes
-  let frame = Math.min(model.get("frame"), last), playing = 0, saving = 0;
 
   const redraw = perFrame(draw);
   const { root, leave } = makeRoot(el, about.label, redraw);
-  const play = make("button", { type: "button", class: "play", onclick: () => (playing ? stop() : start()) });
-  const slider = makeSlider({
-    label: "step", min: 0, max: last, step: 1, wide: true,
+  const player = makePlayer({
+    model, frames, redraw, label: "step", seconds: SECONDS,
     text: (k) => `${k + 1} of ${frames}`,
-    change: (k) => { stop(); go(k); },
   });
   const points = makeCheck("points", true, (on) => { shown.points = on; redraw(); });
   const paths = makeCheck("paths", about.paths, (on) => { shown.paths = on; redraw(); });
   const from = makeSelect("start", [["all", "everywhere"], "right", "up", "left", "down"], (name) => { shown.from = name; redraw(); });
   const key = makeCanvas(44, 44, { bare: true });
   root.append(
-    make("div", { class: "row" }, play, slider.node, points.node, paths.node, from.node, key.node),
+    make("div", { class: "row" }, player.play, player.slider, points.node, paths.node, from.node, key.node),
   );
   const views = panels.map((panel) => {
     const canvas = makeCloudCanvas(size);
@@ -54,18 +50,18 @@ function render({ model, el }) {
     views.forEach((view, p) => {
       view.canvas.draw((pixels) => paint(pixels, p), describe(view));
       view.panel.recolour();
-      view.panel.below.textContent = `${view.readouts[frame]}\n${view.nfe}`;
+      view.panel.below.textContent = `${view.readouts[player.frame]}\n${view.nfe}`;
     });
-    play.textContent = playing ? "❚❚ pause" : frame === last ? "↺ again" : "▶ play";
   }
 
   function describe(view) {
     const what = [shown.points && `${count.toLocaleString("en")} points`, shown.paths && `${lines.length} paths`];
     const from = shown.from === "all" ? "" : `, those that start ${shown.from} stand out`;
-    return `${view.title}: ${what.filter(Boolean).join(" and ") || "nothing"}${from}; ${view.readouts[frame]}, ${view.nfe}`;
+    return `${view.title}: ${what.filter(Boolean).join(" and ") || "nothing"}${from}; ${view.readouts[player.frame]}, ${view.nfe}`;
   }
 
   function paint(pixels, p) {
+    const { frame } = player;
     const first = (k) => (k * panels.length + p) * count; // first point of frame k in this panel
     if (shown.points) {
       for (const on of [false, true]) { // what stands out is drawn last
@@ -90,36 +86,9 @@ function render({ model, el }) {
     }
   }
 
-  function go(k) {
-    frame = k;
-    slider.set(k);
-    redraw();
-    clearTimeout(saving);
-    saving = setTimeout(() => { model.set("frame", frame); model.save_changes(); }, 250);
-  }
-  function start() {
-    const first = frame === last ? 0 : frame, began = performance.now();
-    const next = (now) => {
-      const k = Math.min(last, first + Math.floor((now - began) / 1000 / SECONDS * last));
-      if (k !== frame) go(k);
-      playing = k < last ? requestAnimationFrame(next) : 0;
-      redraw();
-    };
-    playing = requestAnimationFrame(next);
-    redraw();
-  }
-  function stop() {
-    cancelAnimationFrame(playing);
-    playing = 0;
-    redraw();
-  }
-
-  const follow = () => { if (model.get("frame") !== frame) { stop(); go(Math.min(last, model.get("frame"))); } };
-  model.on("change:frame", follow);
-  slider.set(frame);
   draw();
-  if (about.autoplay && !matchMedia("(prefers-reduced-motion: reduce)").matches) start();
-  return () => { stop(); clearTimeout(saving); leave(); model.off("change:frame", follow); };
+  if (about.autoplay && !matchMedia("(prefers-reduced-motion: reduce)").matches) player.start();
+  return () => { player.leave(); leave(); };
 }
 
 export default { render };

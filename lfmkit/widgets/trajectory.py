@@ -67,7 +67,7 @@ def trajectory_explorer(
 class TrajectoryExplorer(Standalone):
     """The widget that `trajectory_explorer` returns."""
 
-    _esm = script("common.js", "pixels.js", "trajectory.js")
+    _esm = script("common.js", "pixels.js", "player.js", "trajectory.js")
 
     def __init__(
         self, trajectories: Mapping[str, Trajectory], frames: int, paths: bool, autoplay: bool, label: str

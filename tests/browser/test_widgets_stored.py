@@ -23,8 +23,11 @@ way = lfmkit.Trajectory(share, states, torch.zeros(11, dtype=torch.long), (10,))
 points = {("euler", k): start / k for k in (1, 2, 4)}
 ways = widgets.trajectory_explorer({"LFM": way, "FM": way})
 few = widgets.few_step_explorer({"LFM": points}, {"LFM": {k: 1.0 / k[1] for k in points}})
+bytes = torch.randint(0, 256, (3, 12, 3, 8, 8), generator=torch.Generator().manual_seed(0)).byte()
+sheets = widgets.frames(dict(enumerate(bytes)), name="after block", title="Images")
 ways.save_html("ways.html")
 few.save_html("few.html")
+sheets.save_html("sheets.html")
 """
 CELLS = [
     SETUP.strip(),
@@ -32,6 +35,7 @@ CELLS = [
     "few",
     "widgets.schedule_explorer(data.picture('checkerboard'), points=100)",
     "widgets.draw_target(size=16)",
+    "sheets",
 ]
 PIXELS = """() => [...document.querySelectorAll('.lfmkit canvas')].map(c =>
   c.getContext('2d').getImageData(0, 0, c.width, c.height).data.reduce((h, v) => (h * 31 + v) | 0)).join()"""
@@ -39,7 +43,7 @@ PIXELS = """() => [...document.querySelectorAll('.lfmkit canvas')].map(c =>
 
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory):
-    """A folder with an executed notebook, with its widgets' state, and the two pages it wrote."""
+    """A folder with an executed notebook, with its widgets' state, and the pages it wrote."""
     folder = tmp_path_factory.mktemp("stored")
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in CELLS])
     book.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -51,7 +55,7 @@ def executed(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(("name", "scheme"), [("ways", "light"), ("few", "dark")])
+@pytest.mark.parametrize(("name", "scheme"), [("ways", "light"), ("few", "dark"), ("sheets", "dark")])
 def test_a_page_from_disk(executed, browser, violations, name, scheme):
     page = browser.new_page(color_scheme=scheme)
     errors, requests = [], []
@@ -66,10 +70,10 @@ def test_a_page_from_disk(executed, browser, violations, name, scheme):
     before = page.evaluate(PIXELS)
     page.keyboard.press("End")
     page.wait_for_function(f"before => ({PIXELS})() !== before", arg=before)
-    if name == "ways":
+    if name != "few":
         page.keyboard.press("Home")
         page.get_by_role("button", name="play").click()
-        page.wait_for_function("() => +document.querySelector('.lfmkit input').value > 2", timeout=10_000)
+        page.wait_for_function("() => +document.querySelector('.lfmkit input').value > 1", timeout=10_000)
     assert violations(page) == []
     assert errors == []
     assert len([url for url in requests if not url.startswith("blob:")]) == 1
@@ -94,8 +98,8 @@ def test_untrusted_notebooks_show_the_picture(executed, open_notebook):
     page = open_notebook(executed / "bare.ipynb", run=False)
     page.wait_for_selector(".jp-OutputArea-output img", timeout=20_000)
     pictures = page.locator(".jp-OutputArea-output img")
-    expect(pictures).to_have_count(4)
-    assert all(pictures.nth(i).evaluate("picture => picture.naturalWidth") == 800 for i in range(4))
+    expect(pictures).to_have_count(5)
+    assert all(pictures.nth(i).evaluate("picture => picture.naturalWidth") == 800 for i in range(5))
     expect(page.locator(".lfmkit")).to_have_count(0)
 
 
@@ -120,6 +124,11 @@ def test_a_trusted_notebook_with_saved_state_scrubs_without_a_kernel(executed, o
     nfe.focus()
     page.keyboard.press("End")
     expect(nfe).to_have_attribute("aria-valuetext", "4")
+    page.get_by_role("slider", name="after block").focus()
+    before = page.evaluate(PIXELS)
+    page.keyboard.press("End")
+    page.wait_for_function(f"before => ({PIXELS})() !== before", arg=before)
+    expect(page.get_by_role("img", name="Images, after block 2: 12 images")).to_have_count(1)
 
 
 def test_nbval_compares_what_a_widget_says(executed):
@@ -134,5 +143,5 @@ def test_nbval_compares_what_a_widget_says(executed):
     nbformat.write(book, executed / "changed.ipynb")
     command = [sys.executable, "-m", "pytest", "-q", *options, *sanitize, "changed.ipynb"]
     done = subprocess.run(command, cwd=executed, capture_output=True, text=True)
-    assert "1 failed, 5 passed" in done.stdout, done.stdout
-    assert "Cell 5" in done.stdout
+    assert "1 failed, 6 passed" in done.stdout, done.stdout
+    assert "Cell 6" in done.stdout
