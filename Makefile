@@ -6,6 +6,7 @@
 # make bench-batch    measure batch runs: overhead, use of the cores, the table of 10,000 runs
 # make bench-methods  compare all methods and controls at equal parameters and compute
 # make bench-tables   compare LFM and global flows on POWER (hours)
+# make bench-images   measure steps, samples and memory of UNets against bare loops and peers
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -13,7 +14,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 DEMO   := runs/demo
 SPREAD := --numprocesses auto --dist loadfile  # files of tests side by side, one for each core
 
-.PHONY: demo test lab lint bench bench-batch bench-methods bench-tables notebooks clean
+.PHONY: demo test lab lint bench bench-batch bench-methods bench-tables bench-images notebooks clean
 .DELETE_ON_ERROR:
 
 # A stamp per set of extras: nothing is installed twice, and again only when what is wanted has changed.
@@ -67,6 +68,9 @@ bench-methods: $(VENV)/core.stamp
 
 bench-tables: $(VENV)/core.stamp
 	$(BIN)/python tests/benchmarks/tables.py
+
+bench-images: $(VENV)/test.stamp $(VENV)/bench.stamp
+	$(BIN)/python tests/benchmarks/images.py
 
 # Run the notebooks again and store their outputs, as nbval compares them.
 notebooks: $(VENV)/test.stamp

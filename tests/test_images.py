@@ -464,6 +464,8 @@ def test_files_go_before_the_hub(small, tmp_path, monkeypatch):
     for split, numbers in {"train": range(40), "test": range(40, 50)}.items():
         images = [packed(coloured(i), "JPEG", quality=100, subsampling=0) for i in numbers]
         write_parquet(tmp_path / f"cifar10_jpeg_{split}.parquet", images, **labelled(numbers))
+    found = "cifar10: cifar10_jpeg_train.parquet, cifar10_jpeg_test.parquet under LFMKIT_DATA"
+    assert data.whereabouts("cifar10") == found
     copies = data.images("cifar10")
     assert copies.provenance["departs"].startswith("JPEG-RECOMPRESSED")
     assert copies.provenance["images"] == "50 JPEG; 8 x 8 pixels"
@@ -476,6 +478,7 @@ def test_files_go_before_the_hub(small, tmp_path, monkeypatch):
         images = [packed(coloured(i)) for i in numbers]
         path = tmp_path / "data" / "cifar10" / "plain_text" / f"{split}-00000-of-00001.parquet"
         write_parquet(path, images, **labelled(numbers))
+    assert data.whereabouts("cifar10").startswith("cifar10: test-00000-of-00001.parquet, train-00000-")
     own = data.images("cifar10")
     assert own.provenance["departs"] == "nothing"
     assert sorted(says(own.test, own.test_labels)) == list(range(40, 50))
@@ -490,6 +493,12 @@ def test_flowers102_with_its_own_splits(small, tmp_path, monkeypatch):
     assert [len(part) for part in (flowers.train, flowers.val, flowers.test)] == [10, 10, 30]
     assert sorted(says(flowers.test, flowers.test_labels)) == list(range(30))
     assert flowers.provenance["split"].startswith("train, val, test as the source has them; each")
+
+
+def test_what_would_be_fetched():
+    fetched = "lsun_church: the Hugging Face hub, tglcourse/lsun_church_train: 2.5 GB to be fetched, once"
+    assert data.whereabouts("lsun_church") == fetched
+    assert data.whereabouts("mine/flowers") == "mine/flowers: nothing to be fetched"
 
 
 def test_without_network_the_error_says_what_to_do(monkeypatch, tmp_path):

@@ -115,17 +115,31 @@ def known(name: str) -> Stored:
     return replace(stored, labels=None, classes=(), provenance={**stored.provenance, "labels": "none"})
 
 
+def home(name: str) -> str:
+    """Say where a published set would come from; nothing is read or fetched."""
+    about = KNOWN[name]
+    if found := _files(name, about):
+        return f"{', '.join(path.name for path in found[0])} under {fetch.VARIABLE}"
+    return f"the Hugging Face hub, {about.hub}: {about.size} to be fetched, once"
+
+
 def _given(name: str, about: Known) -> Stored | None:
-    """Return the set from parquet files in a folder of its name, or from recompressed copies."""
+    """Return the set from the files under $LFMKIT_DATA, or None."""
+    found = _files(name, about)
+    return in_parquet(name, *found) if found else None
+
+
+def _files(name: str, about: Known) -> tuple[list[Path], Path, Mapping[str, str]] | None:
+    """Return parquet files in a folder of the set's name, or recompressed copies; folder and splits."""
     fetch.given(name)  # refuses a variable that names no folder
     if os.environ.get(fetch.VARIABLE):
         data = Path(os.environ[fetch.VARIABLE]).expanduser()
         for folder in (data / name, data / "data" / name):
             if paths := sorted(folder.rglob("*.parquet")):
-                return in_parquet(name, paths, folder, about.splits)
+                return paths, folder, about.splits
     copies = [path for path in map(fetch.given, about.files) if path]
     whole = bool(copies) and len(copies) == len(about.files)
-    return in_parquet(name, copies, copies[0].parent) if whole else None
+    return (copies, copies[0].parent, SPLITS) if whole else None
 
 
 def _downloaded(name: str, about: Known) -> Stored:

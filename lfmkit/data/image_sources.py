@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lfmkit.data import image_cache
 from lfmkit.data.image_files import Stored, image_paths, in_folder
-from lfmkit.data.image_hub import KNOWN, known
+from lfmkit.data.image_hub import KNOWN, home, known
 from lfmkit.data.image_reading import read
 from lfmkit.data.image_splits import divide, fingerprints
 from lfmkit.data.image_tables import in_parquet
@@ -93,6 +93,22 @@ def images(source: str | Path, size: int | None = None, *, val: float = 0.05, se
         test_labels=None if labels is None else labels[rows["test"]],
         provenance=provenance,
     )
+
+
+def whereabouts(source: str | Path) -> str:
+    """Say where `images` would find a source, and what it would fetch; nothing is read.
+
+    Raises:
+        FileNotFoundError: LFMKIT_DATA names no folder.
+
+    >>> whereabouts("digits")
+    'digits: nothing to be fetched, scikit-learn has them'
+    """
+    if source == "digits":
+        return "digits: nothing to be fetched, scikit-learn has them"
+    if isinstance(source, str) and source in KNOWN:
+        return f"{source}: {home(source)}"
+    return f"{source}: nothing to be fetched"
 
 
 def _stored(source: str | Path) -> Stored:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ def rehearse(plan: Plan, timeout: float = 600.0) -> str:
     del notebook["cells"][tagged.index(True) + 1 :]
 
     import papermill
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # parameters are checked already, and better
     from papermill.exceptions import PapermillExecutionError
 
     with tempfile.TemporaryDirectory() as folder:
