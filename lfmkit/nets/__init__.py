@@ -11,11 +11,13 @@ from typing import Any, Protocol
 
 from torch import nn
 
+from lfmkit.nets import published
 from lfmkit.nets.mlp import MLP
+from lfmkit.nets.unet import UNet
 
-__all__ = ["MLP", "Recipe", "build", "from_json", "to_json"]
+__all__ = ["MLP", "Recipe", "UNet", "build", "from_json", "published", "to_json"]
 
-RECIPES = {recipe.__name__: recipe for recipe in (MLP,)}
+RECIPES: dict[str, Callable[..., Recipe]] = {recipe.__name__: recipe for recipe in (MLP, UNet)}
 
 
 class Recipe(Protocol):
@@ -61,7 +63,8 @@ def from_json(fields: dict[str, Any]) -> Recipe:
     Raises:
         ValueError: The name is not one of this library's recipes, or the fields do not fit it.
     """
-    kind, rest = fields.get("recipe"), {k: v for k, v in fields.items() if k != "recipe"}
+    kind = fields.get("recipe")
+    rest = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items() if k != "recipe"}
     if kind not in RECIPES:
         raise ValueError(f"unknown network recipe {kind!r}: pass net= with a recipe of your own")
     try:
