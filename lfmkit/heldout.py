@@ -14,7 +14,7 @@ from lfmkit.processes import Team
 from lfmkit.targets import Targets
 
 LOOKS = 25  # looks at the held-out loss in a run
-SAMPLES, NUMBERS = (1024, 16_384), 2**24  # at a look: so many samples, and in between so many numbers
+SAMPLES, NUMBERS = (1024, 16_384), 2**21  # at a look: so many samples, and in between so many numbers
 CHUNK, TOGETHER = (16, 4096), 2**19  # the same for what the network sees at once
 
 
