@@ -12,7 +12,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEMO   := runs/demo
-SPREAD := --numprocesses auto --dist loadfile  # files of tests side by side, one for each core
+# files of tests side by side, one for each core; in their own order, for the long ones have few tests
+SPREAD := --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test lab lint bench bench-batch bench-methods bench-tables bench-images notebooks clean
 .DELETE_ON_ERROR:

@@ -39,8 +39,9 @@ def chosen(
     micro: int | None,
     compiled: bool,
     accelerator: Accelerator | None,
+    elsewhere: bool = False,
 ) -> Execution:
-    """Return how to compute, made sure that this machine can.
+    """Return how to compute, made sure that this machine can, unless it is done elsewhere.
 
     Raises:
         TypeError: accelerator is none.
@@ -57,7 +58,7 @@ def chosen(
         devices = (str(accelerator.device),)
     if not devices:
         raise ValueError("device names no device")
-    for name in devices:
+    for name in () if elsewhere else devices:
         try:
             torch.empty(0, device=name)
         except (RuntimeError, AssertionError) as error:

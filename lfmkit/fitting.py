@@ -151,7 +151,7 @@ def fit(
     if len(each) != count:
         raise ValueError(f"steps needs one number, or one for each of the {count} blocks, got {len(each)}")
     settings = [Settings(k, batch, lr, warmup, clip, ema, seed, precision) for k in each]
-    how = chosen(device, threads, micro, compiled, accelerator)
+    how = chosen(device, threads, micro, compiled, accelerator, client is not None)
     check_choices(flow, pool, targets, batch, workers, how, client, out)
     x = as_pool(x, flow.dim)
     if len(x) < 2:

@@ -141,8 +141,12 @@ def test_nothing_is_unpickled():
     import ast
     from pathlib import Path
 
+    known = 'torch.load(found, map_location="cpu", weights_only=True)'  # after its SHA-256 was checked
     for source in Path(lfmkit.__file__).parent.rglob("*.py"):
         text = source.read_text()
+        if source.name == "inception.py":
+            assert text.index("if digest != SHA256") < text.index(known)
+            text = text.replace(known, "None")
         assert not [word for word in ("torch.load", "read_pickle", "allow_pickle=True") if word in text], (
             source
         )

@@ -7,9 +7,9 @@ are only comparable where the features are the same: records carry their name.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +19,17 @@ from lfmkit.progress import shown
 from lfmkit.rows import as_samples
 from lfmkit.tensorfiles import read_tensors, write_tensors
 
-Features = Callable[[Tensor], Tensor]
-
 KIND = "small CNN features"
 WIDTHS = (32, 64, 64, 128)  # channels of the layers; the last are the features
 BATCH, RATE = 128, 5e-3
 TOGETHER = 2**21  # pixels looked at together: bounds memory
+
+
+class Features(Protocol):
+    """What turns images of bytes (n, C, H, W) into features (n, d): any function that does."""
+
+    def __call__(self, images: Tensor, /) -> Tensor:
+        """Return the features of images."""
 
 
 @dataclass(frozen=True)
