@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
@@ -18,17 +18,14 @@ class InUseError(RuntimeError):
     """Another process holds the folder."""
 
 
-def write(path: Path, content: bytes) -> None:
-    """Write a file in one step: a reader sees the old content or the new one, never a part.
-
-    Raises:
-        OSError: The folder cannot be made or written, or the disk is full. The old file is untouched.
-    """
+@contextlib.contextmanager
+def _whole(path: Path, remedy: str) -> Iterator[IO[bytes]]:
+    """Open a file under a temporary name, which becomes its own when all is written."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -36,8 +33,17 @@ def write(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
-        message = f"cannot write {path}: {reason}. Nothing was changed: make room, or choose another folder"
-        raise OSError(error.errno, message) from error
+        raise OSError(error.errno, f"cannot write {path}: {reason}. {remedy}") from error
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file in one step: a reader sees the old content or the new one, never a part.
+
+    Raises:
+        OSError: The folder cannot be made or written, or the disk is full. The old file is untouched.
+    """
+    with _whole(path, "Nothing was changed: make room, or choose another folder") as file:
+        file.write(content)
 
 
 def reserve(path: Path, size: int) -> None:
@@ -50,21 +56,10 @@ def reserve(path: Path, size: int) -> None:
     """
     if path.exists() and path.stat().st_size == size:
         return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            zeros = bytes(1 << 20)
-            for first in range(0, size, len(zeros)):
-                file.write(zeros[: size - first])
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
-        message = f"cannot make {path} of {size / 1e6:,.1f} MB: {reason}. Make room, or choose another out="
-        raise OSError(error.errno, message) from error
+    zeros = bytes(1 << 20)
+    with _whole(path, f"It needs {size / 1e6:,.1f} MB: make room, or choose another out=") as file:
+        for first in range(0, size, len(zeros)):
+            file.write(zeros[: size - first])
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

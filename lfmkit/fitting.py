@@ -176,6 +176,8 @@ def fit(
         about["near_data"] = near_data
     if flip:
         about["flip"] = flip
+    if precision == "float32":
+        del about["precision"]  # as in runs from before there was a choice
     with contextlib.ExitStack() as stack:
         run, team = None, how.team
         if out is not None:

@@ -49,7 +49,8 @@ class RunFolder:
         if here == self._about.get("end"):  # the very flow that came out of this run
             asked["start"] = self._about["start"]
         names = {"data": "other data", "start": "other starting weights or another architecture"}
-        for key, value in asked.items():
+        for key in sorted({*asked, *self._about} - {"end", "blocks"}):
+            value = asked.get(key)
             if self._about.get(key) != value:
                 what = names.get(key, f"{key}={self._about.get(key)!r} instead of {value!r}")
                 raise ValueError(

@@ -256,7 +256,7 @@ class Trainer:
         self._loss_sum.copy_(tensors["loss_sum"])
         self._loss_count = about["loss_count"]
         self.history = History.from_json(about["history"])
-        if about["scaler"]:
+        if about.get("scaler"):
             self.gradients.scaler.load_state_dict(about["scaler"])
         if self.held_out is not None:
             self.held_out.restore(tensors, about["held_out"], self.weights)

@@ -223,3 +223,11 @@ def test_a_pool_may_stay_on_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(jobs, "Pairs", Watched)
     lfmkit.fit(new(), pool, steps=3, batch=8, pool="ou", out=tmp_path / "run", progress=False)
     assert trained_on == [pool.data_ptr()] * 3
+
+
+@pytest.mark.parametrize("more", [{"near_data": 2.0}, {"precision": "bf16"}])
+def test_a_folder_is_for_one_call_also_where_settings_are_left_out(more, x, tmp_path):
+    call = {"steps": 3, "batch": 8, "out": tmp_path / "run", "progress": False}
+    lfmkit.fit(new(), x, **call, **more)
+    with pytest.raises(ValueError, match=f"holds a run with {next(iter(more))}=.* instead of None"):
+        lfmkit.fit(new(), x, **call)

@@ -123,7 +123,7 @@ def test_several_share_the_chunks(flow, tmp_path, solved):
 def test_no_room_for_the_pool(flow, tiny_disk):
     many = images(20_000)
     with pytest.raises(
-        OSError, match=r"pool.bin of 0.2 MB: the disk is full. Make room, or choose another out="
+        OSError, match=r"pool.bin: the disk is full. It needs 0.2 MB: make room, or choose another out="
     ):
         pushed(flow, many, 0, file=tiny_disk / "pool.bin")
     assert not list(tiny_disk.iterdir())

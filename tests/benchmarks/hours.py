@@ -1,8 +1,8 @@
 """Photographs at equal compute: LFM, a small flow with all its steps, a wide one; an hour of two cores each.
 
 ``python tests/benchmarks/hours.py cifar10`` or ``flowers102``, from $LFMKIT_DATA or from the hub.
-Every run has one core to itself and about 7,200 core-seconds; steps are fixed beforehand, what they
-really took is in the results. A run that is interrupted goes on when called again; finished ones are
+Every run has one core to itself and is meant to take about 7,200 core-seconds; steps are fixed before, what
+they really took is in the results. A run that is interrupted goes on when called again; finished ones are
 appended to --out/results.jsonl and not repeated. Test images are looked at once, at the end. For a try:
 ``--share 0.01 --samples 200``.
 """
