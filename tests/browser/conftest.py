@@ -66,19 +66,24 @@ RUN_ALL = """() => {
 }"""
 
 
-def chromium():
-    names = [os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome"]
-    return next((path for name in names if name and (path := shutil.which(name))), None)
-
-
 @pytest.fixture(scope="session")
-def browser():
-    path = chromium()
-    if path is None:
+def chromium():
+    """Return the path of a Chromium, or skip what needs one."""
+    pytest.importorskip("playwright.sync_api", reason="no playwright: pip install playwright")
+    names = [os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome"]
+    found = next((path for name in names if name and (path := shutil.which(name))), None)
+    if found is None:
         pytest.skip("no Chromium on this machine: install it, or name it in $CHROMIUM")
-    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install playwright")
-    with playwright.sync_playwright() as driver:
-        instance = driver.chromium.launch(executable_path=path, headless=True, args=FLAGS)
+    return found
+
+
+@pytest.fixture(scope="module")
+def browser(chromium):
+    """A headless Chromium for one file: while it is driven, asyncio.run() is refused to other tests."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        instance = driver.chromium.launch(executable_path=chromium, headless=True, args=FLAGS)
         yield instance
         instance.close()
 
@@ -96,7 +101,7 @@ def lab_state(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def lab(browser, lab_state, tmp_path_factory):
+def lab(chromium, lab_state, tmp_path_factory):
     """Address of a JupyterLab that keeps all its state in a temporary folder, and its root folder."""
     state, root = lab_state, tmp_path_factory.mktemp("notebooks")
     settings = state / "settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
