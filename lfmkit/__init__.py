@@ -23,7 +23,10 @@ if TYPE_CHECKING:
         oracles,
         paths,
         plots,
+        policies,
+        rollouts,
         schedules,
+        simulators,
         widgets,
     )
     from lfmkit.checkpoints import load
@@ -50,8 +53,11 @@ __all__ = [
     "oracles",
     "paths",
     "plots",
+    "policies",
     "report",
+    "rollouts",
     "schedules",
+    "simulators",
     "widgets",
 ]
 

@@ -10,6 +10,7 @@ import hashlib
 import math
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save as to_bytes
 
@@ -21,8 +22,8 @@ from lfmkit.solvers import Solver
 FORMAT = 1
 
 
-def save_flow(flow: Flow, folder: Path) -> None:
-    """Write a flow to a folder.
+def save_flow(flow: Flow, folder: Path, **more: Any) -> None:
+    """Write a flow to a folder, and more plain data about it to its flow.json.
 
     Raises:
         ValueError: The flow was not built from a network recipe.
@@ -52,6 +53,7 @@ def save_flow(flow: Flow, folder: Path) -> None:
         "solver": asdict(flow.solver),
         "weights": weights.name,
         "sha256": digest,
+        **more,
     }
     files.write(weights, content)
     files.write_json(folder / "flow.json", about)

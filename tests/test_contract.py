@@ -18,8 +18,8 @@ TIGHT = Solver(rtol=1e-9, atol=1e-9)
 NET = nets.MLP(width=12, depth=2, fourier=3, scale=1.0)
 
 
-def build(path, coupling, schedule):
-    flow = methods.lfm(2, schedule, path, NET, coupling, seed=1).double()
+def build(path, coupling, schedule, net=NET, cond=0):
+    flow = methods.lfm(2, schedule, path, net, coupling, seed=1, cond=cond).double()
     with torch.no_grad():
         for parameter in flow.parameters():
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
@@ -104,6 +104,20 @@ def test_save_and_load(flow, x, tmp_path):
     assert again.last_nfe == flow.last_nfe
     assert again.schedule == flow.schedule
     assert [(b.path, b.coupling) for b in again.blocks] == [(b.path, b.coupling) for b in flow.blocks]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_conditional_flows_of_another_network(schedule, x, tmp_path):
+    """What is told in every layer decides, can be undone, and is the same when it is loaded again."""
+    flow = build("linear", "ou", schedule, nets.FiLM(width=12, depth=2), cond=3)
+    cond = torch.randn(12, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    z = flow.encode(x, TIGHT, cond)
+    assert torch.allclose(flow.decode(z, TIGHT, cond), x, atol=1e-6)
+    assert not torch.allclose(flow.encode(x, TIGHT, cond.flip(0)), z, atol=1e-2)
+    flow.save(tmp_path)
+    again = lfmkit.load(tmp_path)
+    assert again.net == flow.net
+    assert torch.equal(again.encode(x, TIGHT, cond), z)
 
 
 def test_trajectory(field, x):

@@ -51,8 +51,8 @@ def test_noise_damps_the_features_that_it_hides():
     assert change(1.0) < 0.05 * change(0.0)
 
 
-def test_a_recipe_survives_json():
-    recipe = nets.MLP(width=7, depth=1, fourier=0, scale=2.5)
+@pytest.mark.parametrize("recipe", [nets.MLP(width=7, depth=1, fourier=0, scale=2.5), nets.FiLM(9, 2)])
+def test_a_recipe_survives_json(recipe):
     assert nets.from_json(nets.to_json(recipe)) == recipe
 
 
@@ -85,3 +85,47 @@ def test_columns_have_frequencies_of_their_own(dim, fourier):
         expected = 32 ** torch.tensor([0, 1 / 3, 2 / 3, 1])
         assert all(torch.allclose(row[row != 0], expected) for row in frequencies)
     assert net(torch.randn(5, dim), torch.tensor(0.5)).shape == (5, dim)
+
+
+@given(width=st.integers(1, 9), depth=st.integers(1, 4), dim=st.integers(1, 4), cond=st.integers(0, 3))
+def test_film_shapes_time_and_condition(width, depth, dim, cond):
+    net = filled(nets.FiLM(width=width, depth=depth)(dim, cond))
+    x, t = torch.randn(6, dim), torch.rand(6)
+    condition = torch.randn(6, cond) if cond else None
+    v = net(x, t, cond=condition)
+    assert v.shape == (6, dim)
+    one = net(x[2:3], t[2], cond=None if condition is None else condition[2:3])
+    assert torch.allclose(one, v[2:3], atol=1e-5)
+
+
+def test_every_input_of_film_matters():
+    net = filled(nets.FiLM(width=16, depth=2)(2, 2))
+    inputs = [torch.randn(4, 2), torch.rand(4), torch.randn(4, 2)]
+    x, t, cond = (value.requires_grad_() for value in inputs)
+    for gradient in torch.autograd.grad(net(x, t, cond=cond).square().sum(), (x, t, cond)):
+        assert (gradient.abs().reshape(4, -1).sum(1) > 0).all()
+
+
+def test_film_modulates_every_layer():
+    """By hand: each layer adds back(silu((1 + scale) hidden(h) + shift)), scale and shift being its own."""
+    net = filled(nets.FiLM(width=5, depth=3)(2, 2))
+    x, t, cond = torch.randn(4, 2), torch.rand(4), torch.randn(4, 2)
+    silu = torch.nn.functional.silu
+    frequencies = torch.pi * torch.tensor([0.5, 1, 2, 4])
+    angle = t[:, None] * frequencies
+    told = net.told(torch.cat([angle.sin(), angle.cos(), cond], 1))
+    h = net.first(x)
+    for k in range(3):
+        scale, shift = net.film[k](told)[:, :5], net.film[k](told)[:, 5:]
+        h = h + net.back[k](silu((1 + scale) * net.hidden[k](h) + shift))
+    assert torch.allclose(net(x, t, cond=cond), net.out(silu(h)), atol=1e-6)
+
+
+def test_films_last_layer_starts_at_zero():
+    assert torch.equal(nets.FiLM(8, 2)(3)(torch.randn(5, 3), torch.tensor(0.3)), torch.zeros(5, 3))
+
+
+@pytest.mark.parametrize("fields", [{"width": 0}, {"depth": 0}, {"width": -1}])
+def test_bad_recipes_of_film(fields):
+    with pytest.raises(ValueError, match="must be positive"):
+        nets.FiLM(**fields)

@@ -12,12 +12,13 @@ from typing import Any, Protocol
 from torch import nn
 
 from lfmkit.nets import published
+from lfmkit.nets.film import FiLM
 from lfmkit.nets.mlp import MLP
 from lfmkit.nets.unet import UNet
 
-__all__ = ["MLP", "Recipe", "UNet", "build", "from_json", "published", "to_json"]
+__all__ = ["MLP", "FiLM", "Recipe", "UNet", "build", "from_json", "published", "to_json"]
 
-RECIPES: dict[str, Callable[..., Recipe]] = {recipe.__name__: recipe for recipe in (MLP, UNet)}
+RECIPES: dict[str, Callable[..., Recipe]] = {recipe.__name__: recipe for recipe in (MLP, FiLM, UNet)}
 
 
 class Recipe(Protocol):

@@ -7,8 +7,10 @@ from lfmkit.plots.charts import bars, curves, losses, timeline
 from lfmkit.plots.clouds import density, log_density, paths
 from lfmkit.plots.figure import EXTENT, LIMIT, PALETTE, Picture
 from lfmkit.plots.images import image_grid, image_rows
+from lfmkit.plots.rates import rates
 from lfmkit.plots.sweeps import sweep
 from lfmkit.plots.tables import marginals, pairs
+from lfmkit.plots.ways import ways
 
 __all__ = [
     "EXTENT",
@@ -25,6 +27,8 @@ __all__ = [
     "marginals",
     "pairs",
     "paths",
+    "rates",
     "sweep",
     "timeline",
+    "ways",
 ]
