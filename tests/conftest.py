@@ -1,12 +1,13 @@
 """Shared fixtures: a three-component mixture with all its closed forms, and small untrained flows."""
 
+import os
 import signal
 import subprocess
 
 import nbformat
 import pytest
 import torch
-from daskprocesses import end, start, start_scheduler
+from daskprocesses import end, start_scheduler, start_workers
 
 from lfmkit import cluster, methods, nets, oracles
 
@@ -15,6 +16,19 @@ from lfmkit import cluster, methods, nets, oracles
 def interruptible():
     """Undo what pytest-xdist does to its processes: they, and all they start, would not hear Ctrl-C."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def lean(tmp_path_factory):
+    """Spare all processes that tests start the grammar which jsonschema has compiled at import, for seconds.
+
+    It is for a format (IRI) that no notebook holds, and jsonschema goes without when it is not there.
+    """
+    folder = tmp_path_factory.mktemp("lean")
+    (folder / "rfc3987_syntax.py").write_text("raise ImportError('left out')\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -73,8 +87,7 @@ def tiny_disk(tmp_path):
 def address(tmp_path_factory):
     folder = tmp_path_factory.mktemp("dask")
     scheduler, address = start_scheduler(folder)
-    some = ("--nthreads", "1", "--nworkers", "2", "--no-dashboard", "--local-directory", folder)
-    workers = start("-m", "distributed.cli.dask_worker", address, *some)
+    workers = start_workers(address, folder, "--nthreads", "1", "--nworkers", "2")
     yield address
     end(workers)
     end(scheduler)

@@ -7,12 +7,26 @@ import subprocess
 import sys
 import time
 
+# Workers are forks of a process that has imported all they need: each that a test kills is soon replaced.
+WORKERS = """
+from multiprocessing import forkserver
+forkserver.set_forkserver_preload(["distributed", "lfmkit.fitting", "lfmkit.methods"])
+forkserver.ensure_running()
+from distributed.cli.dask_worker import main
+main()
+"""
+SETTINGS = {
+    "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
+    "DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD": "forkserver",
+}
+
 
 def start(*command):
     """Start a process in a group of its own that prints nothing here."""
-    environment = os.environ | {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen([sys.executable, *command], start_new_session=True, env=environment, **quiet)
+    return subprocess.Popen(
+        [sys.executable, *command], start_new_session=True, env=os.environ | SETTINGS, **quiet
+    )
 
 
 def end(process):
@@ -35,3 +49,8 @@ def start_scheduler(folder):
         assert process.poll() is None
         time.sleep(0.05)
     return process, json.loads(file.read_text())["address"]
+
+
+def start_workers(address, folder, *options):
+    """Return the process of nannies that start workers, anew when they end."""
+    return start("-c", WORKERS, address, "--no-dashboard", "--local-directory", folder, *options)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from daskprocesses import end, start, start_scheduler
+from daskprocesses import end, start, start_scheduler, start_workers
 
 import lfmkit
 from lfmkit import cluster, methods, nets, remote
@@ -225,8 +225,7 @@ def test_workers_stop_when_the_caller_is_killed(client, address):
 
 def test_a_worker_with_several_threads_and_its_end(bare, x, tmp_path, monkeypatch):
     """It trains one block at a time: torch's number of threads is a setting of the whole process."""
-    some = ("--nthreads", "3", "--no-dashboard", "--local-directory", tmp_path)
-    worker = start("-m", "distributed.cli.dask_worker", bare, *some)
+    worker = start_workers(bare, tmp_path, "--nthreads", "3")
     here, there = new(), new()
     call = {"batch": 32, "pool": "ou", "progress": False}
     lfmkit.fit(here, x, steps=300, **call)

@@ -3,49 +3,69 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
+from killable import fit_together, start
 
 import lfmkit
 
 accelerate = pytest.importorskip("accelerate", reason="the extra `images` is not installed")
 
 RUN = """
-import sys, torch, lfmkit
-from accelerate import Accelerator
-from lfmkit import methods, nets, rows
-rows.CHUNK = 40
+import sys, torch
+from killable import fit_together
 torch.set_num_threads(1)
-x = torch.randint(256, (500, 1, 2, 2), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-flow = methods.lfm(4, (0.3,), net=nets.MLP(width=16, depth=2, fourier=0))
-accelerator = Accelerator(cpu=True)
-lfmkit.fit(
-    flow, x, val=x[:50], steps=int(sys.argv[2]), batch=33, flip=True, clip=1.0, micro=10, out=sys.argv[1],
-    save_every=0.1, progress=True, accelerator=accelerator,
-)
-print(f"one of {accelerator.num_processes}")
+fit_together(sys.argv[1])
 """
 
 
-def launch(folder, out, processes, steps=150):
-    """Start a run in so many processes: by torchrun, for ``accelerate launch`` starts one on a CPU."""
-    script = folder / "run.py"
+def torchrun(out, processes):
+    """Run in so many processes and return what they said; ``accelerate launch`` starts one on a CPU."""
+    script = out.with_suffix(".py")
     script.write_text(RUN)
     several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    command = [sys.executable, *(several if processes > 1 else []), script, out, str(steps)]
-    return subprocess.Popen(
-        command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, *several, script, out], env=os.environ | {"PYTHONPATH": path}, timeout=120,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    return done.stdout
 
 
-def finish(run):
-    said = run.communicate(timeout=120)[0]
-    assert run.returncode == 0, said
-    return said
+class Pair:
+    """A run in two processes that torchrun did not start."""
+
+    def __init__(self, folder, out):
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+        self.logs = [folder / f"log-{rank}" for rank in range(2)]
+        self.processes = [
+            start(fit_together, log, out=out, place=(rank, 2, port)) for rank, log in enumerate(self.logs)
+        ]
+
+    def at_work(self):
+        return all(process.is_alive() for process in self.processes)
+
+    def said(self):
+        return "".join(log.read_text() for log in self.logs if log.exists())
+
+    def finish(self):
+        for process in self.processes:
+            process.join(120)
+        assert [process.exitcode for process in self.processes] == [0, 0], self.said()
+
+    def kill(self):
+        assert self.at_work(), "the run ended before it could be killed: " + self.said()
+        for process in self.processes:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.join()
 
 
 def near(a, b):
@@ -56,8 +76,11 @@ def near(a, b):
 
 def test_two_processes_learn_what_one_learns_and_go_on_when_killed(tmp_path):
     one, two, killed = (tmp_path / name for name in ("one", "two", "killed"))
-    runs = [launch(tmp_path, one, 1), launch(tmp_path, two, 2)]
-    said = [finish(run) for run in runs]
+    alone = start(fit_together, tmp_path / "log", out=one)
+    said = ["", torchrun(two, 2)]
+    alone.join(120)
+    said[0] = (tmp_path / "log").read_text()
+    assert alone.exitcode == 0, said[0]
     assert ["one of 1" in said[0], said[1].count("one of 2")] == [True, 2]
     assert [text.count("trained 2 block(s), 300 steps in all") for text in said] == [1, 1]  # one speaks
     assert not near(one, two)  # sums in another order
@@ -66,16 +89,11 @@ def test_two_processes_learn_what_one_learns_and_go_on_when_killed(tmp_path):
         assert torch.allclose(torch.tensor(a["loss"]), torch.tensor(b["loss"]), rtol=1e-3)
         assert torch.allclose(torch.tensor(a["val"]), torch.tensor(b["val"]), rtol=1e-3)
 
-    run = launch(tmp_path, killed, 2)
-    while run.poll() is None and not (killed / "block-1.safetensors").exists():
+    run = Pair(tmp_path, killed)
+    while run.at_work() and not (killed / "block-1.safetensors").exists():
         time.sleep(0.005)
-    assert run.poll() is None, "the run ended before it could be killed"
-    mine = subprocess.run(["pgrep", "-f", str(killed)], capture_output=True, text=True).stdout.split()
-    assert len(mine) >= 3  # the launcher and its two, which have process groups of their own
-    for pid in mine:
-        os.kill(int(pid), signal.SIGKILL)
-    run.communicate()
-    finish(launch(tmp_path, killed, 2))
+    run.kill()
+    Pair(tmp_path, killed).finish()
     assert near(two, killed)  # bit for bit
 
 

@@ -4,12 +4,11 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 import torch
+from killable import PUSHED, push, push_slowly, start
 from torch import Generator
 
 import lfmkit
@@ -129,40 +128,25 @@ def test_no_room_for_the_pool(flow, tiny_disk):
     assert not list(tiny_disk.iterdir())
 
 
-RUN = """
-import sys, time, torch, lfmkit
-from lfmkit import Flow, methods, nets, rows
-rows.CHUNK, push = 40, Flow.push
-def slowly(*rest, **more):
-    time.sleep(0.02)
-    return push(*rest, **more)
-Flow.push = slowly
-torch.set_num_threads(1)
-x = torch.randint(256, (2000, 1, 2, 2), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-flow = methods.lfm(4, (0.3,), net=nets.MLP(width=16, depth=2, fourier=0))
-lfmkit.fit(flow, x, val=x[:50], steps=100, batch=32, flip=True, out=sys.argv[1], progress=False)
-"""
-
-
-def test_killed_while_pushing(tmp_path):
+def test_killed_while_pushing(tmp_path, monkeypatch):
     """kill -9 at three random chunks; the last call ends where an undisturbed one ends."""
-
-    def start(out):
-        return subprocess.Popen([sys.executable, "-c", RUN, out], start_new_session=True)
-
+    monkeypatch.setattr("lfmkit.rows.CHUNK", PUSHED)
     whole, killed, moments = tmp_path / "whole", tmp_path / "killed", random.Random(0)
-    runs, marks, seen = [start(whole)], killed / "pool-2.done", 0
+    push(whole)
+    marks, seen = killed / "pool-2.done", 0
     for k in range(3):
-        run, until = start(killed), sorted(moments.sample(range(1, 49), 3))[k]
-        while run.poll() is None and not (marks.exists() and sum(marks.read_bytes()) > max(until, seen)):
+        run, until = (
+            start(push_slowly, tmp_path / "log", out=killed),
+            sorted(moments.sample(range(1, 49), 3))[k],
+        )
+        while run.is_alive() and not (marks.exists() and sum(marks.read_bytes()) > max(until, seen)):
             time.sleep(0.002)
         seen = sum(marks.read_bytes())
-        assert run.poll() is None, "the run ended before it could be killed"
+        assert run.is_alive(), "the run ended before it could be killed"
         os.killpg(run.pid, signal.SIGKILL)
-        run.wait()
+        run.join()
         assert 0 < seen < 50
-    runs.append(start(killed))
-    assert [run.wait(120) for run in runs] == [0, 0]
+    push(killed)
     ends = [json.loads((folder / "run.json").read_text())["end"] for folder in (whole, killed)]
     assert ends[0] == ends[1]
     assert not list(killed.glob("pool-*"))

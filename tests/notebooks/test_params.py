@@ -13,6 +13,7 @@ FOR = {
     "tabular": "06_tabular.ipynb",
     "cifar10": "07_cifar10.ipynb",
     "flowers": "08_flowers.ipynb",
+    "robots": "09_robots.ipynb",
 }  # the first word of a parameter file's name
 
 
