@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import ot
 import torch
 from torch import Generator, Tensor
 
@@ -62,6 +61,8 @@ def minibatch_ot(x_l: Tensor, gamma: float, generator: Generator) -> Tensor:
     >>> minibatch_ot(x, 0.001, torch.Generator().manual_seed(0)).round().flatten() + 0.0
     tensor([ 0.,  5., -5.])
     """
+    import ot  # more than half of the time that lfmkit takes to import
+
     dealt = []
     for left, right in zip(x_l.split(GROUP), ou(x_l, gamma, generator).split(GROUP), strict=True):
         cost = torch.cdist(left, right).square().double().cpu()
@@ -83,6 +84,8 @@ def sinkhorn(x_l: Tensor, gamma: float, generator: Generator) -> Tensor:
 
     Reference: Diffusion Schroedinger Bridge, arXiv 2106.01357; SB-CFM, arXiv 2302.00482.
     """
+    import ot
+
     regularisation = 2 * (BRIDGE * ou_factors(gamma)[1]) ** 2
     right = ou(x_l, gamma, generator)
     whole = len(x_l) // GROUP * GROUP
