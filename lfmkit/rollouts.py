@@ -140,4 +140,5 @@ def wilson(good: int, n: int, z: float = 1.959964) -> tuple[float, float]:
     """
     p, w = good / n, z * z / n
     middle, half = p + w / 2, z * math.sqrt(p * (1 - p) / n + w / n / 4)
-    return max(0.0, (middle - half) / (1 + w)), min(1.0, (middle + half) / (1 + w))
+    low, high = (middle - half) / (1 + w), (middle + half) / (1 + w)
+    return max(0.0, min(p, low)), min(1.0, max(p, high))  # a rate of 1 lies in its interval, rounded or not

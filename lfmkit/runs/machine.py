@@ -23,6 +23,10 @@ PACKAGES = (
     "papermill",
     "nbclient",
     "ipykernel",
+    "diffusers",
+    "datasets",
+    "metaworld",
+    "mujoco",
 )
 
 
