@@ -238,6 +238,32 @@ def test_a_run_is_tried_again(notebook, tmp_path):
     assert (record.outcome, record.attempts) == ("completed", 2)
 
 
+@pytest.mark.parametrize(("failures", "attempts", "outcome"), [(1, 2, "completed"), (2, 2, "failed")])
+def test_a_kernel_that_does_not_start_gets_a_second_chance(
+    notebook, tmp_path, monkeypatch, failures, attempts, outcome
+):
+    """As when another process has taken one of its ports: nothing of the notebook has run then."""
+    spec, notes = tmp_path / "jupyter" / "kernels" / "python3", tmp_path / "notes"
+    spec.mkdir(parents=True)
+    starter = tmp_path / "starter.py"
+    starter.write_text(f"""
+import os, pathlib, sys
+notes = pathlib.Path({str(notes)!r})
+with notes.open("a") as file:
+    file.write(".")
+if len(notes.read_text()) <= {failures}:
+    sys.exit("no port for me")
+os.execv(sys.executable, [sys.executable, "-m", "ipykernel_launcher", *sys.argv[1:]])
+""")
+    argv = [sys.executable, str(starter), "-f", "{connection_file}"]
+    (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "shy", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    record = perform(plans.plan_run(notebook, {}, tmp_path / "runs"), LIMITS)
+    assert (record.outcome, record.attempts) == (outcome, attempts), record.reason
+    assert len(notes.read_text()) == 2
+    assert record.cell is None or outcome == "completed"
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_sweep_that_is_ended_goes_on_where_it_was(sweep_file, tmp_path, how):
     root, note = tmp_path / "runs", tmp_path / "note"

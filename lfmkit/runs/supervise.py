@@ -60,16 +60,25 @@ def perform(
                     return record
         _clear(folder)
         files.write_json(folder / artifacts.PARAMS, plan.parameters)
-        for number in range(1, limits.retries + 2):  # noqa: B007 (the last one counts)
-            started = records.now()
+        number, tries = 0, limits.retries + 1
+        while number < tries:
+            number, started = number + 1, records.now()
             attempt = _attempt(plan, limits, stopped)
             if attempt.outcome in ("completed", "stopped"):
                 break
+            if number == 1 and _never_began(folder, attempt):
+                tries = max(tries, 2)
         record = _recorded(plan, attempt, started, number, limits.threads or 1)
         for name in artifacts.TRANSIENT:
             (folder / name).unlink(missing_ok=True)
         record.write(folder)
         return record
+
+
+def _never_began(folder: Path, attempt: _Attempt) -> bool:
+    """Return whether the kernel did not start: two that start together may pick the same port."""
+    begun = (folder / artifacts.CELL).exists()
+    return not begun and attempt.outcome in ("failed", "killed") and attempt.reason != "the disk is full"
 
 
 def _attempt(plan: Plan, limits: Limits, stopped: Callable[[], bool]) -> _Attempt:
