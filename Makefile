@@ -6,6 +6,7 @@
 # make bench-batch    measure batch runs: overhead, use of the cores, the table of 10,000 runs
 # make bench-methods  compare all methods and controls at equal parameters and compute
 # make bench-tables   compare LFM and global flows on POWER (hours)
+# make bench-robots   count successes of robot policies: LFM and FM, seven tasks, three seeds (an hour)
 # make bench-images   measure steps, samples and memory of UNets against bare loops and peers
 PYTHON ?= python3
 VENV   := .venv
@@ -15,7 +16,7 @@ DEMO   := runs/demo
 # files of tests side by side, one for each core; in their own order, for the long ones have few tests
 SPREAD := --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test lab lint bench bench-batch bench-methods bench-tables bench-images notebooks clean
+.PHONY: demo test lab lint bench bench-batch bench-methods bench-tables bench-images bench-robots notebooks clean
 .DELETE_ON_ERROR:
 
 # A stamp per set of extras: nothing is installed twice, and again only when what is wanted has changed.
@@ -72,6 +73,9 @@ bench-tables: $(VENV)/core.stamp
 
 bench-images: $(VENV)/test.stamp $(VENV)/bench.stamp
 	$(BIN)/python tests/benchmarks/images.py
+
+bench-robots: $(VENV)/test.stamp
+	$(BIN)/python tests/benchmarks/robots.py
 
 # Run the notebooks again and store their outputs, as nbval compares them.
 notebooks: $(VENV)/test.stamp

@@ -1,6 +1,7 @@
 """Gather what tests/benchmarks/robots.py measured into data/checkpoints/robots/numbers.json.
 
-Run ``python data/collect_robots.py [runs/bench/robots]`` after it.
+Run ``python data/collect_robots.py [runs/bench/robots …]`` after it; of a rate that is there twice the first
+counts.
 """
 
 from __future__ import annotations
@@ -16,10 +17,14 @@ KEPT = (
 )  # fmt: skip
 
 
-def main(bench: Path) -> None:
+def main(benches: list[Path]) -> None:
     """Write the numbers of all runs."""
-    runs = [json.loads(line) for line in (bench / "results.jsonl").read_text().splitlines()]
-    runs.sort(key=lambda run: (run["task"], run["demos"], run["method"], run["nfe"], run["seed"]))
+    lines = [line for bench in benches for line in (bench / "results.jsonl").read_text().splitlines()]
+    found = {}
+    for run in map(json.loads, lines):
+        key = tuple(run[k] for k in ("task", "demos", "method", "nfe", "seed"))
+        found.setdefault(key, run)
+    runs = [found[key] for key in sorted(found)]
     numbers = {
         "protocol": "episodes with seeds apart from all demonstrations; observe 1, predict 8, execute 4; "
         "experts' actions shaken by 0.1; nfe 0: dopri5 at 1e-4, else Euler; one thread",
@@ -36,4 +41,4 @@ def main(bench: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/bench/robots"))
+    main([Path(folder) for folder in sys.argv[1:] or ["runs/bench/robots"]])

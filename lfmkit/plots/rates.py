@@ -30,7 +30,7 @@ def rates(
         f"{task}: " + ", ".join(f"{name} {rate:.2f}" for name, (rate, _) in methods.items())
         for task, methods in groups.items()
     )
-    figure = blank(1.2 + 0.45 * len(groups), alt or f"Success rates. {listed}")
+    figure = blank(1.2 + max(0.45, 0.14 * len(names)) * len(groups), alt or f"Success rates. {listed}")
     axis = figure.add_subplot()
     apart = 0.6 / len(names)
     for place, (task, methods) in enumerate(groups.items()):

@@ -1,7 +1,7 @@
 """Robot policies at equal parameters and equal compute: success of LFM and of one global flow, several seeds.
 
-``python tests/benchmarks/robots.py`` (needs the extra [robots]; two cores: about an hour and a half for all
-tasks and three seeds), or for less ``--tasks push-v3 --seeds 1``. Every training has one core. LFM's two
+``make bench-robots`` (two cores: about an hour for all tasks and three seeds), or for less
+``python tests/benchmarks/robots.py --tasks push-v3 --seeds 1``. Every training has one core. LFM's two
 blocks have together the parameters of the global flow's network and take as many steps each: as many
 products of a parameter with a sample; the core-seconds it really took are printed. Success is counted on
 episodes that no demonstration began with, the same for all. What is finished is appended to
@@ -25,7 +25,7 @@ TASKS = (
     "reach-v3", "drawer-open-v3", "button-press-v3", "push-v3", "pick-place-v3", "door-open-v3",
     "peg-insert-side-v3",
 )  # fmt: skip
-METHODS = ("FM", "LFM", "LFM distilled", "rectified flow")
+METHODS = ("FM", "LFM", "FM distilled to 1", "LFM distilled to 1", "LFM distilled to 2", "rectified flow")
 SCHEDULE = (0.3,)
 OBSERVE, PREDICT, EXECUTE = 1, 8, 4
 WIDE, NARROW = nets.FiLM(width=192, depth=3), nets.FiLM(width=134, depth=3)
@@ -38,13 +38,13 @@ def task_of(name: str) -> simulators.Task:
 
 
 def train(name: str, framing, rows, conditions, steps: int, seed: int, out: Path) -> tuple[Flow, float]:
-    """Return a trained flow, and the core-seconds of its training, its teacher's included."""
+    """Return a trained flow, and the core-seconds of its training: of a teacher's, where it has one."""
     settings = {**SETTINGS, "steps": steps, "cond": conditions, "seed": seed}
-    if name in ("FM", "rectified flow"):
+    if name.startswith(("FM", "rectified flow")):
         flow = methods.fm(framing.dim, net=WIDE, seed=seed, cond=framing.cond)
     else:
         flow = methods.lfm(framing.dim, SCHEDULE, net=NARROW, seed=seed, cond=framing.cond)
-    teacher = {"LFM distilled": "lfm", "rectified flow": "fm"}.get(name, name.lower())
+    teacher = "lfm" if name.startswith("LFM") else "fm"
     seconds = lfmkit.fit(flow, rows, out=out.with_name(f"{out.name}-{teacher}"), **settings).core_seconds
     if name in ("FM", "LFM"):
         return flow, seconds
@@ -53,7 +53,7 @@ def train(name: str, framing, rows, conditions, steps: int, seed: int, out: Path
     if name == "rectified flow":
         flow = distillation.reflow(flow, len(again), **settings)
     else:
-        flow, _ = distillation.distill(flow, n=len(again), **settings)
+        flow, _ = distillation.distill(flow, int(name[-1]), n=len(again), **settings)
     return flow, seconds
 
 
@@ -66,7 +66,7 @@ def run(task: str, name: str, seed: int, demos: int, steps: int, nfes: list[int]
         name, framing, rows, conditions, steps, seed, folder / f"{task}-{demos}-{steps}-{seed}"
     )
     found = []
-    for nfe in [0, *nfes]:
+    for nfe in [int(name[-1])] if "distilled" in name else [0, *nfes]:  # students take the steps they learned
         each = nfe // len(flow.blocks)
         if nfe and each * len(flow.blocks) != nfe:
             continue
