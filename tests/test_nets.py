@@ -13,6 +13,16 @@ def filled(net):
     return net
 
 
+def check_rows(net, dim, cond):
+    """The shape is right, and a row's velocity does not depend on the others."""
+    x, t = torch.randn(6, dim), torch.rand(6)
+    condition = torch.randn(6, cond) if cond else None
+    v = net(x, t, cond=condition)
+    assert v.shape == (6, dim)
+    one = net(x[2:3], t[2], cond=None if condition is None else condition[2:3])
+    assert torch.allclose(one, v[2:3], atol=1e-5)
+
+
 @given(
     width=st.integers(1, 9),
     depth=st.integers(1, 4),
@@ -22,12 +32,7 @@ def filled(net):
 )
 def test_shapes_time_and_condition(width, depth, fourier, dim, cond):
     net = nets.MLP(width=width, depth=depth, fourier=fourier)(dim, cond)
-    x, t = torch.randn(6, dim), torch.rand(6)
-    condition = torch.randn(6, cond) if cond else None
-    v = net(x, t, cond=condition)
-    assert v.shape == (6, dim)
-    one = net(x[2:3], t[2], cond=None if condition is None else condition[2:3])
-    assert torch.allclose(one, v[2:3], atol=1e-5)
+    check_rows(net, dim, cond)
 
 
 def test_every_input_matters():
@@ -90,12 +95,7 @@ def test_columns_have_frequencies_of_their_own(dim, fourier):
 @given(width=st.integers(1, 9), depth=st.integers(1, 4), dim=st.integers(1, 4), cond=st.integers(0, 3))
 def test_film_shapes_time_and_condition(width, depth, dim, cond):
     net = filled(nets.FiLM(width=width, depth=depth)(dim, cond))
-    x, t = torch.randn(6, dim), torch.rand(6)
-    condition = torch.randn(6, cond) if cond else None
-    v = net(x, t, cond=condition)
-    assert v.shape == (6, dim)
-    one = net(x[2:3], t[2], cond=None if condition is None else condition[2:3])
-    assert torch.allclose(one, v[2:3], atol=1e-5)
+    check_rows(net, dim, cond)
 
 
 def test_every_input_of_film_matters():
