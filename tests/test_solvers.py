@@ -87,7 +87,19 @@ def test_the_divergence_has_its_own_error_control(start):
     assert torch.allclose(both.x[-1], plain.x[-1], atol=1e-6)
 
 
-@pytest.mark.parametrize("n", [2, 8, 32])
+@pytest.mark.parametrize(("omega", "evaluations"), [(2, 21), (25, 21), (35, 41), (50, 41), (80, 81)])
+def test_the_divergence_takes_as_many_evaluations_as_it_varies(start, omega, evaluations):
+    def waves(x, t):  # x stays where it is
+        return torch.cos(omega * t) * (torch.sin(x) - torch.sin(x.detach()))
+
+    solver = Solver(rtol=1e-5, atol=1e-5)
+    found = solve(waves, start, ENDS, solver, True)
+    expected = math.sin(omega) / omega * torch.cos(start).sum(1)
+    assert (found.divergence - expected).abs().mean() < 6e-5
+    assert found.nfe == solve(waves, start, ENDS, Solver(rtol=1e-6, atol=1e-6)).nfe + evaluations
+
+
+@pytest.mark.parametrize("n", [2, 5, 8, 32])
 def test_clenshaw_curtis_is_exact_for_polynomials(n):
     nodes, weights = clenshaw_curtis(n)
     finer, _ = clenshaw_curtis(2 * n)
