@@ -15,6 +15,8 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 DEMO   := runs/demo
 # files of tests side by side, one for each core; in their own order, for the long ones have few tests
 SPREAD := --numprocesses auto --dist loadfile --no-loadscope-reorder
+# the later a notebook, the longer it takes, and the sooner it should start
+NOTEBOOKS := $(shell ls -r notebooks/*.ipynb)
 
 .PHONY: demo test lab lint bench bench-batch bench-methods bench-tables bench-images bench-robots notebooks clean
 .DELETE_ON_ERROR:
@@ -49,7 +51,7 @@ test: export OMP_NUM_THREADS = 1
 test: $(VENV)/test.stamp lint
 	$(BIN)/python -m pytest $(SPREAD)
 	$(BIN)/python -m pytest $(SPREAD) --nbval --nbval-current-env --nbval-cell-timeout 300 \
-	    --nbval-sanitize-with tests/notebooks/sanitize.cfg -p no:warnings notebooks
+	    --nbval-sanitize-with tests/notebooks/sanitize.cfg -p no:warnings $(NOTEBOOKS)
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff format --check .
