@@ -84,10 +84,15 @@ class _Kept:
 
 
 def seconds_a_sample(
-    block: Block, dim: int, samples: int, device: str = "cpu", precision: str = "float32"
+    block: Block,
+    dim: int,
+    samples: int,
+    device: str = "cpu",
+    precision: str = "float32",
+    compiled: bool = False,
 ) -> float:
     """Return the seconds a training step takes for each of its samples: the best of three."""
-    gradients = Gradients(copy.deepcopy(block).to(device), precision)
+    gradients = Gradients(copy.deepcopy(block).to(device), precision, compiled=compiled)
     optimiser = torch.optim.Adam(gradients.weights, fused=True)
     batch, taken = _batch(samples, dim, block.cond, device), []
     for _ in range(4):
@@ -106,7 +111,8 @@ def budget(
     batch: int,
     device: str = "cpu",
     precision: str = "float32",
-    samples: int = 8,
+    samples: int | None = None,
+    compiled: bool = False,
 ) -> Table:
     """Return what training a flow needs, as a table; a few steps are timed for it.
 
@@ -116,16 +122,22 @@ def budget(
         batch: Samples a step.
         device: Where the steps are timed.
         precision: As in `fit`.
-        samples: Samples of the timed steps.
+        samples: Samples of the timed steps. None: 8 on a CPU, where a sample costs the same in any batch; the
+            whole batch elsewhere, for a few samples keep no GPU busy.
+        compiled: As in `fit`; compiling itself is not counted.
 
     Returns:
         Sizes, memory of a block that is trained with the whole batch at once, operations and hours of all
-        blocks together, without pushing.
+        blocks together, without pushing; on a CUDA device also the peak memory of the steps that were timed.
     """
+    on_gpu = torch.device(device).type == "cuda"
+    samples = samples or (batch if on_gpu else 8)
     block, count = flow.chain[0], len(flow.blocks)
     one = needs(block, flow.dim)
     total = steps * count if isinstance(steps, int) else sum(steps)
-    hours = seconds_a_sample(block, flow.dim, samples, device, precision) * batch * total / 3600
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats(device)
+    each = seconds_a_sample(block, flow.dim, samples, device, precision, compiled)
     rows = {
         "parameters of a block": one.parameters,
         "parameters of all blocks": one.parameters * count,
@@ -134,8 +146,10 @@ def budget(
         "steps of all blocks": total,
         "samples seen by all blocks": total * batch,
         "operations, 10^15": one.flops * batch * total / 1e15,
-        f"hours at the speed of {samples} samples here": hours,
+        f"hours at the speed of {samples} samples here": each * batch * total / 3600,
     }
+    if on_gpu:
+        rows["memory of these steps, GB"] = torch.cuda.max_memory_allocated(device) / GB
     return table([Record(measure=name, value=float(value)) for name, value in rows.items()])
 
 

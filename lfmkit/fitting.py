@@ -129,7 +129,7 @@ def fit(
             block's steps. An exception that it raises stops the training and leaves the flow as it was.
         out: Folder for checkpoints. The same call with the same folder continues a run that was killed, and
             ends where an uninterrupted run ends (on the CPU bit for bit); a finished run is only read.
-        save_every: Seconds between checkpoints.
+        save_every: Seconds between checkpoints, or more where writing one takes long; 0 for one a step.
 
     Returns:
         The losses and seconds of each block.

@@ -26,6 +26,7 @@ HISTORY = 100  # records of the loss kept over a run
 CHUNK = 16  # batches drawn at a time
 MEASURED = 2**25  # numbers whose moments are measured at most
 EMA_EVERY = 5  # steps between updates of the average
+RARE = 20  # times as long as writing the state takes, is what passes at least until it is written again
 
 Report = Callable[[int, float], None]  # called now and then with (steps done, mean loss since the last call)
 
@@ -144,7 +145,8 @@ class Trainer:
 
         Args:
             report: Called about every 20 steps.
-            save_every: Seconds between writes of the state file.
+            save_every: Seconds between writes of the state file, or more where writing it takes long: they
+                cost a twentieth of the time at most. 0 writes it after every step.
 
         Raises:
             RuntimeError: The loss is no longer finite.
@@ -154,6 +156,7 @@ class Trainer:
         settings, history, team = self.settings, self.history, self.gradients.team
         every = max(1, settings.steps // HISTORY)
         resumed, started, saved = history.seconds, time.perf_counter(), time.perf_counter()
+        pause = save_every
         spent, busy = history.core_seconds, self._busy()
         looks = every * max(1, HISTORY // LOOKS)
         while history.steps < settings.steps and not self._given_up():
@@ -170,9 +173,10 @@ class Trainer:
                 average = self.average if self._averages else self.weights
                 seen = self.held_out.look(self.block, self.weights, average, history.steps, team)
                 history.val.append((history.steps, seen))
-            if self.state_file is not None and team.leads and now - saved > save_every:
+            if self.state_file is not None and team.leads and now - saved > pause:
                 self._save(self.state_file)
                 saved = time.perf_counter()
+                pause = save_every and max(save_every, RARE * (saved - now))
         if self.state_file is not None and team.leads:
             self._save(self.state_file)
         history.best = history.steps

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 from loky import ProcessPoolExecutor, as_completed
+from torch import Tensor
 
 import lfmkit
 from lfmkit import Flow, Solver, data, methods, metrics, nets, pixels, tensorfiles
@@ -62,16 +63,26 @@ def run(source: str, name: str, seed: int, share: float, out: Path, n: int) -> d
     seconds, nfe = time.perf_counter() - started, flow.last_nfe
     tensorfiles.write_tensors(folder / "samples.safetensors", {"samples": drawn[:SHOWN]}, {"nfe": nfe})
     features = metrics.train_features(images.train, images.train_labels, images.test, images.test_labels)
-    protocol = {"features": features, "baseline": test[:n], "split": "train"}
-    fd = metrics.frechet_distance(drawn, train, **protocol)
-    kd = metrics.kid(drawn, train, **protocol, subset_size=min(1000, n))
-    bits = metrics.bits_per_dim(flow, test[:256], solver=SOLVER, split="test")
-    copies = metrics.memorised(drawn, train, held_out=test[:n])
     return {
         "data": source, "method": name, "seed": seed, "share": share, "train": len(train), "n": n,
         "steps": [block.steps for block in log.blocks], "best": [block.best for block in log.blocks],
         "core_seconds": log.core_seconds, "parameters": flow.parameters_count, "nfe": nfe,
-        "images_a_second": n / seconds, "fd_small": fd.value, "fd_baseline": fd.baseline,
+        "images_a_second": n / seconds, **measured(flow, drawn, features, train, test),
+    }  # fmt: skip
+
+
+def measured(
+    flow: Flow, drawn: Tensor, features: metrics.SmallCNN, train: Tensor, test: Tensor, scored: int = 256
+) -> dict[str, object]:
+    """Return the distances of samples to the training images, bits per dimension, and the share of copies."""
+    n = len(drawn)
+    protocol = {"features": features, "baseline": test[:n], "split": "train"}
+    fd = metrics.frechet_distance(drawn, train, **protocol)
+    kd = metrics.kid(drawn, train, **protocol, subset_size=min(1000, n))
+    bits = metrics.bits_per_dim(flow, test[:scored], solver=SOLVER, split="test")
+    copies = metrics.memorised(drawn, train, held_out=test[:n])
+    return {
+        "fd_small": fd.value, "fd_baseline": fd.baseline,
         "kd_small": kd.value, "kd_stderr": kd.stderr, "kd_baseline": kd.baseline,
         "accuracy": features.accuracy,
         "bits": bits.value, "bits_stderr": bits.stderr, "copies": copies.value, "nearer": copies.nearer,
