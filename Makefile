@@ -7,6 +7,8 @@
 # make bench-methods  compare all methods and controls at equal parameters and compute
 # make bench-tables   compare LFM and global flows on POWER (hours)
 # make bench-robots   count successes of robot policies: LFM and FM, seven tasks, three seeds (an hour)
+# make bench-hours    train on photographs, an hour of one core for each flow (six hours, or three of two cores)
+# make bench-gpu      train the published CIFAR-10 networks for minutes, and time them; for a machine with a GPU
 # make bench-images   measure steps, samples and memory of UNets against bare loops and peers
 PYTHON ?= python3
 VENV   := .venv
@@ -18,7 +20,7 @@ SPREAD := --numprocesses auto --dist loadfile --no-loadscope-reorder
 # the later a notebook, the longer it takes, and the sooner it should start
 NOTEBOOKS := $(shell ls -r notebooks/*.ipynb)
 
-.PHONY: demo test lab lint bench bench-batch bench-methods bench-tables bench-images bench-robots notebooks clean
+.PHONY: demo test lab lint bench bench-batch bench-methods bench-tables bench-images bench-hours bench-gpu bench-robots notebooks clean
 .DELETE_ON_ERROR:
 
 # A stamp per set of extras: nothing is installed twice, and again only when what is wanted has changed.
@@ -75,6 +77,13 @@ bench-tables: $(VENV)/core.stamp
 
 bench-images: $(VENV)/test.stamp $(VENV)/bench.stamp
 	$(BIN)/python tests/benchmarks/images.py
+
+bench-hours: $(VENV)/test.stamp
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/hours.py cifar10
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/hours.py flowers102
+
+bench-gpu: $(VENV)/test.stamp $(VENV)/bench.stamp
+	$(BIN)/python tests/benchmarks/recipe.py
 
 bench-robots: $(VENV)/test.stamp
 	$(BIN)/python tests/benchmarks/robots.py

