@@ -13,14 +13,16 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# without compiling, which takes as long as the rest: Python compiles a module when it is first imported
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
+export PYTHONDONTWRITEBYTECODE :=
 DEMO   := runs/demo
 # files of tests side by side, one for each core; in their own order, for the long ones have few tests
 SPREAD := --numprocesses auto --dist loadfile --no-loadscope-reorder
 # the later a notebook, the longer it takes, and the sooner it should start
 NOTEBOOKS := $(shell ls -r notebooks/*.ipynb)
 
-.PHONY: demo test lab lint bench bench-batch bench-methods bench-tables bench-images bench-hours bench-gpu bench-robots notebooks clean
+.PHONY: demo test lab lint style bench bench-batch bench-methods bench-tables bench-images bench-hours bench-gpu bench-robots notebooks clean
 .DELETE_ON_ERROR:
 
 # A stamp per set of extras: nothing is installed twice, and again only when what is wanted has changed.
@@ -29,9 +31,10 @@ $(VENV)/core.stamp: pyproject.toml constraints.txt
 	$(PIP) --editable .
 	touch $@
 
-$(VENV)/test.stamp: $(VENV)/core.stamp
+$(VENV)/test.stamp: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) --editable '.[test]'
-	touch $@
+	touch $(VENV)/core.stamp $@
 
 # torchcfm and flow-matching name dozens of packages that the calls measured here never import
 $(VENV)/bench.stamp: $(VENV)/core.stamp
@@ -50,15 +53,17 @@ demo: $(VENV)/core.stamp
 
 # One thread a process: side by side, more of them only wait for each other.
 test: export OMP_NUM_THREADS = 1
-test: $(VENV)/test.stamp lint
+test: $(VENV)/test.stamp style
 	$(BIN)/python -m pytest $(SPREAD)
 	$(BIN)/python -m pytest $(SPREAD) --nbval --nbval-current-env --nbval-cell-timeout 300 \
 	    --nbval-sanitize-with tests/notebooks/sanitize.cfg -p no:warnings $(NOTEBOOKS)
 
-lint: $(VENV)/test.stamp
+lint: style
+	$(BIN)/mypy
+
+style: $(VENV)/test.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
 
 lab: $(VENV)/core.stamp
 	$(BIN)/jupyter lab notebooks
