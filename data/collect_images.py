@@ -1,6 +1,7 @@
 """Gather what tests/benchmarks/hours.py and recipe.py measured on photographs: numbers, and some samples.
 
-Run ``python data/collect_images.py [runs/bench/images] [runs/bench/recipe]`` after them.
+Run ``python data/collect_images.py [runs/bench/images] [runs/bench/recipe]`` after them. What is kept already
+stays, unless the same run was done anew: the runs may come from several machines, one after another.
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ import json
 import sys
 from pathlib import Path
 
+from torch import Tensor
+
 from lfmkit import tensorfiles
 
 TARGET = Path(__file__).parent / "checkpoints" / "images"
+SAMPLES = TARGET / "samples.safetensors"
 SHOWN = 32  # samples of each flow
 KEPT = (
     "data", "method", "seed", "parameters", "steps", "train", "n", "fd_small", "fd_baseline", "kd_small",
@@ -31,21 +35,35 @@ def rounded(row: dict) -> dict:
     return {name: round(x, 4) if isinstance(x, float) else x for name, x in chosen.items()}
 
 
+def add(runs: list[dict], run: dict) -> None:
+    """Put a run in its place among others, for the same one done before."""
+
+    def key(run: dict) -> tuple:
+        return run["data"], run["method"], run["seed"]
+
+    runs[:] = sorted([old for old in runs if key(old) != key(run)] + [run], key=key)
+
+
 def results(folder: Path) -> list[dict]:
-    """Return the results that a benchmark left in a folder, in the order of data and method."""
+    """Return the results that a benchmark left in a folder."""
     file = folder / "results.jsonl"
-    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    return sorted(rows, key=lambda row: (row["data"], row["method"]))
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def kept() -> tuple[dict[str, list[dict]], dict[str, Tensor]]:
+    """Return the runs and the samples that were gathered before."""
+    if not (TARGET / "numbers.json").exists():
+        return {name: [] for name in PROTOCOLS}, {}
+    numbers = json.loads((TARGET / "numbers.json").read_text())
+    return {name: numbers[name]["runs"] for name in PROTOCOLS}, tensorfiles.read_tensors(SAMPLES)[0]
 
 
 def main(hours: Path, recipe: Path) -> None:
     """Write numbers.json and samples.safetensors."""
-    numbers: dict[str, dict] = {name: {"protocol": text, "runs": []} for name, text in PROTOCOLS.items()}
-    samples = {}
+    runs, samples = kept()
     for row in results(hours):
         if row["share"] == 1:
-            run = rounded(row) | {"seconds": round(row["core_seconds"]), "nfe": row["nfe"]}
-            numbers["core"]["runs"].append(run)
+            add(runs["core"], rounded(row) | {"seconds": round(row["core_seconds"]), "nfe": row["nfe"]})
             folder = f"{row['data']}-{row['method'].replace(', ', '-').lower()}-1-{row['seed']}"
             found, _ = tensorfiles.read_tensors(hours / folder / "samples.safetensors")
             samples[f"core/{row['data']}/{row['method']}"] = found["samples"][:SHOWN].clone()
@@ -55,16 +73,17 @@ def main(hours: Path, recipe: Path) -> None:
             for name, about in sorted(row["solvers"].items(), key=lambda item: sum(item[1]["nfe"]))
         }
         run = rounded(row) | {"peak_gb": round(row["peak_gb"], 2), "solvers": by_nfe}
-        numbers["gpu"]["runs"].append(run | {"nfe": row["solvers"]["dopri5"]["nfe"]})
+        add(runs["gpu"], run | {"nfe": row["solvers"]["dopri5"]["nfe"]})
         found, _ = tensorfiles.read_tensors(recipe / f"{row['slug']}.safetensors")
         samples[f"gpu/{row['data']}/{row['method']}"] = found["samples"][:SHOWN].clone()
         if row["method"] == "LFM":
             samples["gpu/stages"] = found["stages"]
     TARGET.mkdir(parents=True, exist_ok=True)
+    numbers = {name: {"protocol": text, "runs": runs[name]} for name, text in PROTOCOLS.items()}
     text = json.dumps(numbers).replace('{"data"', '\n {"data"').replace('"gpu"', '\n"gpu"')
     (TARGET / "numbers.json").write_text(text + "\n")
-    tensorfiles.write_tensors(TARGET / "samples.safetensors", samples, {"shown": SHOWN})
-    print(f"{sum(len(part['runs']) for part in numbers.values())} runs in {TARGET}")
+    tensorfiles.write_tensors(SAMPLES, samples, {"shown": SHOWN})
+    print(f"{sum(map(len, runs.values()))} runs in {TARGET}")
 
 
 if __name__ == "__main__":

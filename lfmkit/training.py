@@ -149,7 +149,7 @@ class Trainer:
                 cost a twentieth of the time at most. 0 writes it after every step.
 
         Raises:
-            RuntimeError: The loss is no longer finite.
+            RuntimeError: The loss is no longer finite, or that on held-out rows never was.
         """
         if self.state_file is not None and self.state_file.exists():
             self._restore(self.state_file)
@@ -182,6 +182,10 @@ class Trainer:
         history.best = history.steps
         with torch.no_grad():
             if self.held_out is not None:
+                if not self.held_out.weights:
+                    raise RuntimeError(
+                        "the loss on the held-out rows was never finite: look for very large numbers in val="
+                    )
                 torch._foreach_copy_(self.weights, self.held_out.weights)
                 history.best = self.held_out.step
             elif self._averages:

@@ -115,6 +115,12 @@ def test_an_interrupted_run_ends_where_a_whole_one_ends(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(again.weights, whole.weights, strict=True))
 
 
+def test_held_out_rows_too_large_for_any_loss():
+    flow = methods.fm(2, net=WIDE)
+    with pytest.raises(RuntimeError, match="never finite: look for very large numbers in val="):
+        lfmkit.fit(flow, few(), val=1e30 * GAUSSIAN.sample(300), **FEW)
+
+
 def test_conditions_have_no_held_out_rows():
     flow = methods.fm(2, net=WIDE, cond=2)
     with pytest.raises(ValueError, match="without conditions"):
