@@ -61,8 +61,8 @@ class HeldOut:
         return loss
 
     def gave_up(self, step: int, steps: int) -> bool:
-        """Return whether the best loss is so old that training should stop."""
-        return step - self.step >= self.patience * steps
+        """Return whether the best loss is so old that training should stop; never before there is one."""
+        return bool(self.weights) and step - self.step >= self.patience * steps
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return what has to be kept between runs: tensors, and plain data."""

@@ -165,7 +165,7 @@ def _train(bundle: bytes, k: int, name: str, save_every: float) -> Result:
     task = worker.state.tasks[worker.get_current_task()]
     told = 0.0
 
-    def wanted(*_: object) -> None:
+    def wanted() -> None:
         if task.state != "executing":  # cancelled, or the caller is gone: Dask itself stops no running task
             raise RuntimeError("nobody waits for this block any more")
         if worker.status.name not in ("running", "paused"):  # it is about to leave: let another go on
@@ -179,8 +179,7 @@ def _train(bundle: bytes, k: int, name: str, save_every: float) -> Result:
 
     with _alone(wanted), threads(1):
         trainer = deserialize_bytes(bundle)[k]()
-        trainer.optimiser.register_step_pre_hook(wanted)
-        history = trainer.run(report, save_every)
+        history = trainer.run(report, save_every, wanted)
         return {name: value.cpu() for name, value in trainer.block.state_dict().items()}, history
 
 

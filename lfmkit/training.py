@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from lfmkit import tensorfiles
+from lfmkit.adam import Adam, learning_rate_factor
 from lfmkit.blocks import Block
 from lfmkit.gradients import PRECISIONS, Gradients
 from lfmkit.heldout import LOOKS, HeldOut
@@ -135,18 +136,24 @@ class Trainer:
         self.average = [p.detach().clone() for p in self.weights]
         device = self.weights[0].device
         self.generator = torch.Generator(device).manual_seed(settings.seed * 1_000_003 + index)
-        self.optimiser = torch.optim.Adam(self.weights, lr=settings.lr, betas=(0.9, 0.99), fused=True)
+        self.optimiser = Adam(self.weights, settings.lr, betas=(0.9, 0.99))
         self._loss_sum, self._loss_count = torch.zeros((), device=device), 0
         self._chunk: Batch | None = None
         self._chunk_start = self.generator.get_state()
 
-    def run(self, report: Report | None = None, save_every: float = 10.0) -> History:
+    def run(
+        self,
+        report: Report | None = None,
+        save_every: float = 10.0,
+        wanted: Callable[[], None] | None = None,
+    ) -> History:
         """Train to the last step and leave the averaged weights in the block, or the best held-out ones.
 
         Args:
             report: Called about every 20 steps.
             save_every: Seconds between writes of the state file, or more where writing it takes long: they
                 cost a twentieth of the time at most. 0 writes it after every step.
+            wanted: Called before every step; raises when nobody waits for the result any more.
 
         Raises:
             RuntimeError: The loss is no longer finite, or that on held-out rows never was.
@@ -160,6 +167,8 @@ class Trainer:
         spent, busy = history.core_seconds, self._busy()
         looks = every * max(1, HISTORY // LOOKS)
         while history.steps < settings.steps and not self._given_up():
+            if wanted is not None:
+                wanted()
             self._step(history.steps)
             history.steps += 1
             now = time.perf_counter()
@@ -207,13 +216,12 @@ class Trainer:
 
     def _step(self, k: int) -> None:
         settings = self.settings
-        for group in self.optimiser.param_groups:
-            group["lr"] = settings.lr * learning_rate_factor(k, settings.steps, settings.warmup)
+        self.optimiser.lr = settings.lr * learning_rate_factor(k, settings.steps, settings.warmup)
         loss, scaler = self.gradients(self._batch(k)), self.gradients.scaler
         if settings.clip is not None:
-            scaler.unscale_(self.optimiser)
+            scaler.unscale_(self.optimiser)  # type: ignore[arg-type]  # it asks for param_groups only
             nn.utils.clip_grad_norm_(self.weights, settings.clip, foreach=True)
-        scaler.step(self.optimiser)
+        scaler.step(self.optimiser)  # type: ignore[arg-type]
         scaler.update()
         if settings.ema > 0 and (k + 1) % EMA_EVERY == 0:
             weight = min(1.0, EMA_EVERY / (1 + settings.ema * (k + 1)))
@@ -249,7 +257,7 @@ class Trainer:
         tensors = {"generator": start, "loss_sum": self._loss_sum}
         for i, (weight, average) in enumerate(zip(self.weights, self.average, strict=True)):
             tensors |= {f"weight.{i}": weight, f"average.{i}": average}
-            tensors |= {f"optimiser.{i}.{k}": v for k, v in self.optimiser.state[weight].items()}
+            tensors |= {f"optimiser.{i}.{k}": v for k, v in self.optimiser.state[i].items()}
         about = {"history": asdict(self.history), "loss_count": self._loss_count}
         about["scaler"] = self.gradients.scaler.state_dict()
         if self.held_out is not None:
@@ -272,24 +280,12 @@ class Trainer:
             for i, (weight, average) in enumerate(zip(self.weights, self.average, strict=True)):
                 weight.copy_(tensors[f"weight.{i}"])
                 average.copy_(tensors[f"average.{i}"])
-                prefix = f"optimiser.{i}."
-                self.optimiser.state[weight] = {
-                    name.removeprefix(prefix): value.to(weight.device)
-                    for name, value in tensors.items()
-                    if name.startswith(prefix)
-                }
-
-
-def learning_rate_factor(step: int, steps: int, warmup: float) -> float:
-    """Return the share of the peak learning rate: linear warm-up, then a cosine down to 0.
-
-    >>> [round(learning_rate_factor(k, 100, 0.1), 2) for k in (0, 9, 10, 55, 99)]
-    [0.1, 1.0, 1.0, 0.5, 0.0]
-    """
-    rise = warmup * steps
-    if step < rise:
-        return min(1.0, (step + 1) / rise)
-    return 0.5 * (1 + math.cos(math.pi * (step - rise) / (steps - rise)))
+        self.optimiser.restore(
+            [
+                {k: tensors[f"optimiser.{i}.{k}"] for k in state}
+                for i, state in enumerate(self.optimiser.state)
+            ]
+        )
 
 
 def measure_moments(block: Block, pairs: Pairs, seed: int = 0, n: int = 8192) -> None:

@@ -85,7 +85,7 @@ def _train(
     def report(done: int, loss: float) -> None:
         shown[k] = done, loss
 
-    def wanted(*_: object) -> None:
+    def wanted() -> None:
         nonlocal looked
         if time.monotonic() - looked > 0.5:
             looked = time.monotonic()
@@ -94,6 +94,5 @@ def _train(
 
     with threads(1):
         trainer = make()
-        trainer.optimiser.register_step_pre_hook(wanted)  # every step: reports may be a minute apart
-        history = trainer.run(report, save_every)
+        history = trainer.run(report, save_every, wanted)
     return trainer.block.state_dict(), history

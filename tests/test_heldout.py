@@ -115,6 +115,13 @@ def test_an_interrupted_run_ends_where_a_whole_one_ends(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(again.weights, whole.weights, strict=True))
 
 
+@pytest.mark.parametrize("steps", [1, 2, 5, 9])
+def test_runs_of_few_steps_have_a_look_before_they_end(steps):
+    call = {"val": GAUSSIAN.sample(300), "steps": steps, "batch": 8, "progress": False}
+    log = lfmkit.fit(methods.fm(2, net=WIDE), few(), **call).blocks[0]
+    assert 1 <= log.best <= log.steps <= steps
+
+
 def test_held_out_rows_too_large_for_any_loss():
     flow = methods.fm(2, net=WIDE)
     with pytest.raises(RuntimeError, match="never finite: look for very large numbers in val="):

@@ -13,7 +13,18 @@ import yaml
 ROOT = Path(__file__).parent.parent
 RENAMED = {"pytorch": "torch", "matplotlib-base": "matplotlib"}  # conda's names
 LEVELS = [  # each module imports from lines above its own only
-    ["schedules", "traces", "files", "progress", "exercises", "memory", "rows", "pixels", "simulators"],
+    [
+        "schedules",
+        "traces",
+        "files",
+        "progress",
+        "exercises",
+        "memory",
+        "rows",
+        "pixels",
+        "simulators",
+        "adam",
+    ],
     ["paths", "solvers", "cluster", "tensorfiles", "playing"],
     ["couplings", "oracles", "nets", "plots", "remote", "pools"],
     ["blocks"],

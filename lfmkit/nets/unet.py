@@ -149,7 +149,7 @@ def _unet(recipe: UNet, conditional: bool) -> Any:
     attends = [side in recipe.attention for side in recipe.sides]
     common = math.gcd(*recipe.widths)
     groups = [n for n in range(1, GROUPS + 1) if common % n == 0 and common // n >= GROUP]
-    unet: Any = UNet2DModel(  # type: ignore[no-untyped-call]
+    unet: Any = UNet2DModel(
         in_channels=recipe.shape[0],
         out_channels=recipe.shape[0],
         block_out_channels=recipe.widths,
