@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torchdiffeq import odeint
 
 from lfmkit import traces
 from lfmkit.traces import Velocity
@@ -94,6 +93,8 @@ def solve(
     Raises:
         RuntimeError: The solution leaves the finite numbers, or steps shrink to nothing.
     """
+    from torchdiffeq import odeint  # here, for it loads scipy: .4 s, and who trains needs it not
+
     if divergence and solver.method in ADAPTIVE:
         return _path_then_divergence(velocity, x, times, solver, probes)
     calls = 0
