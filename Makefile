@@ -19,10 +19,10 @@ export PYTHONDONTWRITEBYTECODE :=
 DEMO   := runs/demo
 # files of tests side by side, one for each core; in their own order, for the long ones have few tests
 SPREAD := --numprocesses auto --dist loadfile --no-loadscope-reorder
-# the later a notebook, the longer it takes, and the sooner it should start
-NOTEBOOKS := $(shell ls -r notebooks/*.ipynb)
+# the later a notebook, the longer it takes, and the sooner it should start; the shortest come last
+NOTEBOOKS := $(shell ls -r notebooks/[0-9]*.ipynb; ls notebooks/[!0-9]*.ipynb)
 
-.PHONY: demo test lab lint style bench bench-batch bench-methods bench-tables bench-images bench-hours bench-gpu bench-robots notebooks clean
+.PHONY: demo test test-library test-notebooks lab lint style bench bench-batch bench-methods bench-tables bench-images bench-hours bench-gpu bench-robots notebooks clean
 .DELETE_ON_ERROR:
 
 # A stamp per set of extras: nothing is installed twice, and again only when what is wanted has changed.
@@ -52,11 +52,19 @@ demo: $(VENV)/core.stamp
 	@for picture in $(DEMO)/*.png; do echo "picture   $$picture"; done
 
 # One thread a process: side by side, more of them only wait for each other.
-test: export OMP_NUM_THREADS = 1
+test test-library test-notebooks: export OMP_NUM_THREADS = 1
 test: $(VENV)/test.stamp style
+	$(MAKE) --no-print-directory --jobs 2 test-library test-notebooks
+
+test-library: $(VENV)/test.stamp
 	$(BIN)/python -m pytest $(SPREAD)
-	$(BIN)/python -m pytest $(SPREAD) --nbval --nbval-current-env --nbval-cell-timeout 300 \
-	    --nbval-sanitize-with tests/notebooks/sanitize.cfg -p no:warnings $(NOTEBOOKS)
+
+# These fill the time in which tests of the library wait for something, and say all at their end.
+test-notebooks: $(VENV)/test.stamp
+	@mkdir -p runs
+	@nice -n 10 $(BIN)/python -m pytest $(SPREAD) --nbval --nbval-current-env --nbval-cell-timeout 1200 \
+	    --nbval-sanitize-with tests/notebooks/sanitize.cfg -p no:warnings $(NOTEBOOKS) \
+	    > runs/test-notebooks.txt 2>&1; code=$$?; cat runs/test-notebooks.txt; exit $$code
 
 lint: style
 	$(BIN)/mypy
