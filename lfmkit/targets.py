@@ -17,6 +17,7 @@ from lfmkit.conditions import shown
 from lfmkit.pools import take
 
 BINS = 16  # bins of t in which `Averaged` chooses its cells
+TOGETHER = 32  # groups of it whose means are computed at a time: few, so that they stay in the cache
 
 
 class Batch(NamedTuple):
@@ -167,7 +168,7 @@ class Averaged:
         t = (bins[:, None] + u) / BINS  # (groups, share)
         parts = [
             self._velocities(t_part, self.levels[bin_part], generator)
-            for t_part, bin_part in zip(t.split(128), bins.split(128), strict=True)
+            for t_part, bin_part in zip(t.split(TOGETHER), bins.split(TOGETHER), strict=True)
         ]
         order = torch.randperm(groups * share, generator=generator, device=device)[:n]
         x, velocity = (torch.cat(part)[order] for part in zip(*parts, strict=True))
@@ -197,7 +198,9 @@ class Averaged:
         A, V = a * shrink, (a * spread_l).square() + b.square()
         noise = torch.randn(x_0.shape, generator=generator, dtype=x_0.dtype, device=device)
         x = A * x_0 + V.sqrt() * noise
-        logits = A / V * (x @ members.mT) - 0.5 * A.square() / V * members.square().sum(2)[:, None]
+        # log p(x_t | x_0) up to a constant: A/V x x_0 - A^2/(2V) |x_0|^2, as one product
+        known = torch.cat([members, members.square().sum(2, keepdim=True)], 2)
+        logits = torch.cat([A / V * x, -0.5 * A.square() / V], 2) @ known.mT
         mean_0 = logits.softmax(2) @ members
         gain = (d_a * a * spread_l**2 + d_b * b) / V
         velocity = d_a * shrink * (mean_0 + centre) + gain * (x - A * mean_0)
