@@ -27,7 +27,7 @@ def test_every_method_takes_a_schedule(method, schedule):
     flow = method(2, schedule, net=NET, seed=3)
     assert flow.schedule == schedule
     assert len({(block.path, block.coupling) for block in flow.chain[:-1]}) <= 1
-    lfmkit.fit(flow, islands.sample(5000), steps=250, batch=256, pool="ou", progress=False)
+    lfmkit.fit(flow, islands.sample(5000), steps=250, batch=128, pool="ou", progress=False)
     test = islands.sample(300, seed=1)
     spread = test.std(0)
     gaussian = torch.distributions.Normal(0.0, spread).log_prob(test).sum(1).mean()
@@ -45,7 +45,7 @@ def test_the_seed_makes_the_weights(method):
 def test_methods_with_independent_noise_learn_the_one_map(method, mixture):
     """Trained a little, each is nearer to the exact map than half of what identity would be off."""
     flow = method(2, net=nets.MLP(width=64, depth=2, fourier=16, scale=1.0))
-    lfmkit.fit(flow, mixture.sample(20_000), steps=800, pool="ou", progress=False)
+    lfmkit.fit(flow, mixture.sample(20_000), steps=800, batch=512, pool="ou", progress=False)
     exact = oracles.velocities(mixture, flow.schedule)
     steps = (*flow.schedule, math.inf)
     blocks = [Block(v, g, "linear", "ou") for v, g in zip(exact, steps, strict=True)]
