@@ -63,12 +63,12 @@ def test_a_folder_without_the_right_to_write(tmp_path):
         pytest.skip("dropping rights needs root; without root the test above covers it")
     tmp_path.chmod(0o755)
     code = (
-        "import os, sys; import lfmkit; flow = lfmkit.methods.lfm(2);"
-        "os.setuid(65534)\n"
+        "import os, sys; import lfmkit; flow = lfmkit.methods.lfm(2); flow.save(sys.argv[1]);"
+        "os.setuid(65534)\n"  # what it imports is loaded by now: an installation may be readable by root alone
         "try: flow.save('/proc/1/nowhere')\n"
         "except OSError as error: print('OK', error)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "flow"], capture_output=True, text=True)
     assert "OK" in done.stdout
     assert "cannot write" in done.stdout
 
