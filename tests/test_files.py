@@ -64,7 +64,7 @@ def test_a_folder_without_the_right_to_write(tmp_path):
     tmp_path.chmod(0o755)
     code = (
         "import os, sys; import lfmkit; flow = lfmkit.methods.lfm(2); flow.save(sys.argv[1]);"
-        "os.setuid(65534)\n"  # what it imports is loaded by now: an installation may be readable by root alone
+        "os.setuid(65534)\n"  # what it imports is loaded by now: root alone may be able to read it
         "try: flow.save('/proc/1/nowhere')\n"
         "except OSError as error: print('OK', error)"
     )
