@@ -16,7 +16,7 @@ from lfmkit.training import measure_moments
 NET = nets.MLP(width=16, depth=2, fourier=4, scale=1.0)
 ALL = [methods.lfm, methods.fm, methods.interflow, methods.vp, methods.ot_cfm, methods.sb_cfm]
 IDS = [method.__name__ for method in ALL]
-TIGHT = Solver(rtol=1e-10, atol=1e-10)
+TIGHT = Solver("dopri8", rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("method", ALL, ids=IDS)

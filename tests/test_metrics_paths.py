@@ -12,7 +12,7 @@ from lfmkit import Solver, metrics, oracles
 from lfmkit.flows import Block, Flow, Trajectory
 from lfmkit.solvers import solve
 
-TIGHT = Solver(rtol=1e-9, atol=1e-9)
+TIGHT = Solver("dopri8", rtol=1e-9, atol=1e-9)
 MEASURES = [metrics.path_length, metrics.straightness, metrics.kinetic_energy]
 
 

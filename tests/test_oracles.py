@@ -7,7 +7,7 @@ from lfmkit import data, oracles, paths, schedules
 from lfmkit.flows import Block, Flow
 from lfmkit.solvers import Solver, solve
 
-TIGHT = Solver(rtol=1e-10, atol=1e-10)
+TIGHT = Solver("dopri8", rtol=1e-10, atol=1e-10)
 SCHEDULES = {
     "global": (),
     "one step": (0.3,),

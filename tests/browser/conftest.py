@@ -46,17 +46,20 @@ PROBE = """() => {
     return hash;
   };
   probe.arm = () => { probe.took = probe.since = null; probe.before = probe.pixels(); };
-  const note = (event) => { if (probe.since === null && probe.took === null) probe.since = event.timeStamp; };
   const kinds = ['keydown', 'pointerdown', 'pointermove', 'change', 'click'];
-  for (const kind of kinds) addEventListener(kind, note, true);
   const look = () => {
-    if (probe.since !== null && probe.pixels() !== probe.before) {
+    if (probe.since === null) return;
+    if (probe.pixels() !== probe.before) {
       probe.took = performance.now() - probe.since;
       probe.since = null;
-    }
+    } else requestAnimationFrame(look);
+  };
+  const note = (event) => {
+    if (probe.since !== null || probe.took !== null) return;
+    probe.since = event.timeStamp;
     requestAnimationFrame(look);
   };
-  look();
+  for (const kind of kinds) addEventListener(kind, note, true);
   window.probe = probe;
 }"""
 # evaluate() has no timeout of its own, so the work is started here and waited for with wait_for_function
