@@ -28,8 +28,8 @@ def start():
 
 @pytest.mark.parametrize("method", ADAPTIVE)
 def test_adaptive_solvers_reach_their_tolerance(method, start):
-    found = solve(spiral, start, ENDS, Solver(method, rtol=1e-7, atol=1e-7), divergence=True)
-    assert (found.x[-1] - spiral_end(start)).abs().max() < 1e-5
+    found = solve(spiral, start, ENDS, Solver(method, rtol=1e-6, atol=1e-6), divergence=True)
+    assert (found.x[-1] - spiral_end(start)).abs().max() < 3e-5
     assert torch.allclose(found.divergence, torch.full((50,), -2.0).double(), atol=1e-6)
 
 

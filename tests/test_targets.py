@@ -37,9 +37,9 @@ def test_kd_order_makes_compact_cells():
 def test_both_sources_draw_the_same_law(path, gamma, T, mixture):
     """Same times, same places, and at each place the same mean velocity: tested by moments."""
     x = mixture.sample(20_000, seed=1)
-    pairs, averaged = (draw(source, 200_000) for source in sources(x, T, gamma, path))
+    pairs, averaged = (draw(source, 80_000) for source in sources(x, T, gamma, path))
     for batch in (pairs, averaged):
-        assert batch.x.shape == batch.velocity.shape == (200_000, 2)
+        assert batch.x.shape == batch.velocity.shape == (80_000, 2)
         assert float(batch.t.min()) >= 0
         assert float(batch.t.max()) <= 1
     scale = float(pairs.velocity.std())
@@ -63,10 +63,10 @@ def test_averaging_takes_noise_away_and_no_signal(path, gamma, T, mixture):
     exact = oracles._block_velocity(mixture.ou(T), paths.named(path), gamma)
     noise = []
     for source in sources(x, T, gamma, path):
-        batch = draw(source, 1500, seed=2)
+        batch = draw(source, 600, seed=2)
         v = torch.cat([exact(p[None], t) for p, t in zip(batch.x, batch.t, strict=True)])
         error = (batch.velocity - v) / v.std()
-        assert error.mean(0).abs().max() < 5 * float(error.std()) / math.sqrt(1500) + 0.01
+        assert error.mean(0).abs().max() < 5 * float(error.std()) / math.sqrt(600) + 0.01
         noise.append(float(error.square().mean()))
     assert noise[1] < 0.5 * noise[0]
 
