@@ -1,5 +1,6 @@
 # make demo   set everything up and run the rose walkthrough
-# make test   set everything up and run all tests
+# make test   set everything up; run all tests, and the notebooks that everything else stands on (00 to 04)
+# make test-long  compare the notebooks that train for a minute or more as well (05 to 09); CI runs both
 # make lab    set everything up and open JupyterLab
 # make lint   format check, lint, types
 # make bench  measure: quality at equal cost against peers, overheads, speed
@@ -19,10 +20,13 @@ export PYTHONDONTWRITEBYTECODE :=
 DEMO   := runs/demo
 # files of tests side by side, one for each core; in their own order, for the long ones have few tests
 SPREAD := --numprocesses auto --dist loadfile --no-loadscope-reorder
-# the later a notebook, the longer it takes, and the sooner it should start; the shortest come last
-NOTEBOOKS := $(shell ls -r notebooks/[0-9]*.ipynb; ls notebooks/[!0-9]*.ipynb)
+# the longest notebooks start first
+LONG  := $(shell ls notebooks/0[5-9]*.ipynb)
+SHORT := $(filter-out $(LONG), $(shell ls -r notebooks/[0-9]*.ipynb; ls notebooks/[!0-9]*.ipynb))
+NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 1200 \
+         --nbval-sanitize-with tests/notebooks/sanitize.cfg -p no:warnings
 
-.PHONY: demo test test-library test-notebooks lab lint style bench bench-batch bench-methods bench-tables bench-images bench-hours bench-gpu bench-robots notebooks clean
+.PHONY: demo test test-library test-notebooks test-long lab lint style bench bench-batch bench-methods bench-tables bench-images bench-hours bench-gpu bench-robots notebooks clean
 .DELETE_ON_ERROR:
 
 # A stamp per set of extras: nothing is installed twice, and again only when what is wanted has changed.
@@ -52,7 +56,7 @@ demo: $(VENV)/core.stamp
 	@for picture in $(DEMO)/*.png; do echo "picture   $$picture"; done
 
 # One thread a process: side by side, more of them only wait for each other.
-test test-library test-notebooks: export OMP_NUM_THREADS = 1
+test test-library test-notebooks test-long: export OMP_NUM_THREADS = 1
 test: $(VENV)/test.stamp style
 	$(MAKE) --no-print-directory --jobs 2 test-library test-notebooks
 
@@ -62,9 +66,11 @@ test-library: $(VENV)/test.stamp
 # These fill the time in which tests of the library wait for something, and say all at their end.
 test-notebooks: $(VENV)/test.stamp
 	@mkdir -p runs
-	@nice -n 10 $(BIN)/python -m pytest $(SPREAD) --nbval --nbval-current-env --nbval-cell-timeout 1200 \
-	    --nbval-sanitize-with tests/notebooks/sanitize.cfg -p no:warnings $(NOTEBOOKS) \
+	@nice -n 10 $(BIN)/python -m pytest $(SPREAD) $(NBVAL) $(SHORT) \
 	    > runs/test-notebooks.txt 2>&1; code=$$?; cat runs/test-notebooks.txt; exit $$code
+
+test-long: $(VENV)/test.stamp
+	$(BIN)/python -m pytest $(SPREAD) $(NBVAL) $(LONG)
 
 lint: style
 	$(BIN)/mypy
