@@ -1,6 +1,6 @@
 # make demo   set everything up and run the rose walkthrough
-# make test   set everything up; run all tests, and the notebooks that everything else stands on (00 to 04)
-# make test-long  compare the notebooks that train for a minute or more as well (05 to 09); CI runs both
+# make test   set everything up; run all tests, and all notebooks but 05 to 09
+# make test-long  set everything up; run notebooks 05 to 09, which train for longest; CI runs both
 # make lab    set everything up and open JupyterLab
 # make lint   format check, lint, types
 # make bench  measure: quality at equal cost against peers, overheads, speed

@@ -99,6 +99,7 @@ def test_save_and_load(flow, x, tmp_path):
     flow.solver = Solver("rk4", steps=2)
     flow.save(tmp_path)
     again = lfmkit.load(tmp_path)
+    assert again.encode(x).shape == again.decode(x).shape == (12, 2)
     assert torch.equal(again.log_prob(x), flow.log_prob(x))
     assert again.last_nfe == flow.last_nfe
     assert again.schedule == flow.schedule
