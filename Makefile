@@ -83,29 +83,29 @@ lab: $(VENV)/core.stamp
 	$(BIN)/jupyter lab notebooks
 
 bench: $(VENV)/bench.stamp
-	$(BIN)/python tests/benchmarks/run.py
+	$(BIN)/python benchmarks/run.py
 
 bench-batch: $(VENV)/core.stamp
-	$(BIN)/python tests/benchmarks/batch.py
+	$(BIN)/python benchmarks/batch.py
 
 bench-methods: $(VENV)/core.stamp
-	$(BIN)/python tests/benchmarks/methods.py
+	$(BIN)/python benchmarks/methods.py
 
 bench-tables: $(VENV)/core.stamp
-	$(BIN)/python tests/benchmarks/tables.py
+	$(BIN)/python benchmarks/tables.py
 
 bench-images: $(VENV)/test.stamp $(VENV)/bench.stamp
-	$(BIN)/python tests/benchmarks/images.py
+	$(BIN)/python benchmarks/images.py
 
 bench-hours: $(VENV)/test.stamp
-	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/hours.py cifar10
-	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/hours.py flowers102
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/hours.py cifar10
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/hours.py flowers102
 
 bench-gpu: $(VENV)/test.stamp $(VENV)/bench.stamp
-	$(BIN)/python tests/benchmarks/recipe.py
+	$(BIN)/python benchmarks/recipe.py
 
 bench-robots: $(VENV)/test.stamp
-	$(BIN)/python tests/benchmarks/robots.py
+	$(BIN)/python benchmarks/robots.py
 
 # Run the notebooks again and store their outputs, as nbval compares them.
 notebooks: $(VENV)/test.stamp

@@ -1,4 +1,4 @@
-"""Gather what tests/benchmarks/hours.py and recipe.py measured on photographs: numbers, and some samples.
+"""Gather what benchmarks/hours.py and recipe.py measured on photographs: numbers, and some samples.
 
 Run ``python data/collect_images.py [runs/bench/images] [runs/bench/recipe]`` after them. What is kept already
 stays, unless the same run was done anew: the runs may come from several machines, one after another.
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from lfmkit import tensorfiles
+from lfmkit.utils.tensors import read_tensors, write_tensors
 
 TARGET = Path(__file__).parent / "checkpoints" / "images"
 SAMPLES = TARGET / "samples.safetensors"
@@ -57,7 +57,7 @@ def kept() -> tuple[dict[str, list[dict]], dict[str, Tensor]]:
     if not (TARGET / "numbers.json").exists():
         return {name: [] for name in PROTOCOLS}, {}
     numbers = json.loads((TARGET / "numbers.json").read_text())
-    return {name: numbers[name]["runs"] for name in PROTOCOLS}, tensorfiles.read_tensors(SAMPLES)[0]
+    return {name: numbers[name]["runs"] for name in PROTOCOLS}, read_tensors(SAMPLES)[0]
 
 
 def main(hours: Path, recipe: Path) -> None:
@@ -67,7 +67,7 @@ def main(hours: Path, recipe: Path) -> None:
         if row["share"] == 1:
             add(runs["core"], rounded(row) | {"seconds": round(row["core_seconds"]), "nfe": row["nfe"]})
             folder = f"{row['data']}-{row['method'].replace(', ', '-').lower()}-1-{row['seed']}"
-            found, _ = tensorfiles.read_tensors(hours / folder / "samples.safetensors")
+            found, _ = read_tensors(hours / folder / "samples.safetensors")
             samples[f"core/{row['data']}/{row['method']}"] = found["samples"][:SHOWN].clone()
     for row in results(recipe):
         by_nfe = {
@@ -76,7 +76,7 @@ def main(hours: Path, recipe: Path) -> None:
         }
         run = rounded(row) | {"peak_gb": round(row["peak_gb"], 2), "solvers": by_nfe}
         add(runs["gpu"], run | {"nfe": row["solvers"]["dopri5"]["nfe"]})
-        found, _ = tensorfiles.read_tensors(recipe / f"{row['slug']}.safetensors")
+        found, _ = read_tensors(recipe / f"{row['slug']}.safetensors")
         samples[f"gpu/{row['data']}/{row['method']}"] = found["samples"][:SHOWN].clone()
         if row["method"] == "LFM":
             samples["gpu/stages"] = found["stages"]
@@ -84,7 +84,7 @@ def main(hours: Path, recipe: Path) -> None:
     numbers = {name: {"protocol": text, "runs": runs[name]} for name, text in PROTOCOLS.items()}
     text = json.dumps(numbers).replace('{"data"', '\n {"data"').replace('"gpu"', '\n"gpu"')
     (TARGET / "numbers.json").write_text(text + "\n")
-    tensorfiles.write_tensors(SAMPLES, samples, {"shown": SHOWN})
+    write_tensors(SAMPLES, samples, {"shown": SHOWN})
     print(f"{sum(map(len, runs.values()))} runs in {TARGET}")
 
 

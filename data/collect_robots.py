@@ -1,4 +1,4 @@
-"""Gather what tests/benchmarks/robots.py measured into data/checkpoints/robots/numbers.json.
+"""Gather what benchmarks/robots.py measured into data/checkpoints/robots/numbers.json.
 
 Run ``python data/collect_robots.py [runs/bench/robots …]`` after it; of a rate that is there twice the first
 counts.

@@ -9,10 +9,12 @@ results of a thousand runs) starts at once.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from lfmkit.version import __version__
 
 if TYPE_CHECKING:
     from lfmkit import (
+        budgets,
+        cluster,
         couplings,
         data,
         distillation,
@@ -22,18 +24,35 @@ if TYPE_CHECKING:
         nets,
         oracles,
         paths,
+        pixels,
         plots,
-        policies,
-        rollouts,
+        robots,
         schedules,
         simulators,
+        solvers,
+        training,
         widgets,
     )
-    from lfmkit.checkpoints import load
-    from lfmkit.fitting import FitLog, fit
-    from lfmkit.flows import Block, Flow, Trajectory
+    from lfmkit.flows import Block, Flow, Trajectory, load
+    from lfmkit.robots import policies, rollouts
     from lfmkit.runs.reporting import report
     from lfmkit.solvers import Solver
+    from lfmkit.training.fitting import FitLog, fit
+    from lfmkit.utils import tensors as tensorfiles
+
+_HOME = {
+    "Block": "flows:Block",
+    "FitLog": "training.fitting:FitLog",
+    "Flow": "flows:Flow",
+    "Solver": "solvers:Solver",
+    "Trajectory": "flows:Trajectory",
+    "fit": "training.fitting:fit",
+    "load": "flows:load",
+    "policies": "robots.policies",
+    "report": "runs.reporting:report",
+    "rollouts": "robots.rollouts",
+    "tensorfiles": "utils.tensors",
+}
 
 __all__ = [
     "Block",
@@ -41,6 +60,9 @@ __all__ = [
     "Flow",
     "Solver",
     "Trajectory",
+    "__version__",
+    "budgets",
+    "cluster",
     "couplings",
     "data",
     "distillation",
@@ -52,34 +74,28 @@ __all__ = [
     "nets",
     "oracles",
     "paths",
+    "pixels",
     "plots",
     "policies",
     "report",
+    "robots",
     "rollouts",
     "schedules",
     "simulators",
+    "solvers",
+    "tensorfiles",
+    "training",
     "widgets",
 ]
-
-_HOME = {
-    "Block": "flows",
-    "FitLog": "fitting",
-    "Flow": "flows",
-    "Solver": "solvers",
-    "Trajectory": "flows",
-    "fit": "fitting",
-    "load": "checkpoints",
-    "report": "runs.reporting",
-}
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'lfmkit' has no attribute {name!r}")
-    if name in _HOME:
-        return getattr(import_module(f"lfmkit.{_HOME[name]}"), name)
-    return import_module(f"lfmkit.{name}")
+    module, _, inner = _HOME.get(name, name).partition(":")
+    found = import_module(f"lfmkit.{module}")
+    return getattr(found, inner) if inner else found
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, "__version__"])
+    return sorted(__all__)

@@ -7,8 +7,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from lfmkit import __version__
 from lfmkit.runs import results_command
+from lfmkit.version import __version__
 
 
 def main(words: Sequence[str] | None = None) -> int:

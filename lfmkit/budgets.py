@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from lfmkit.adam import Adam
-from lfmkit.blocks import Block
-from lfmkit.flows import Flow
-from lfmkit.gradients import Gradients
+from lfmkit.flows.block import Block
+from lfmkit.flows.flow import Flow
 from lfmkit.metrics.records import Record, Table, table
-from lfmkit.targets import Batch
+from lfmkit.training.gradients import Gradients
+from lfmkit.training.optimiser import Adam
+from lfmkit.training.targets import Batch
 
 COPIES = 5  # of each weight while it is trained: itself, gradient, two moments of Adam, average
 GB = 1e9

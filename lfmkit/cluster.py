@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import lfmkit
-from lfmkit import files
+from lfmkit.utils import files
+from lfmkit.version import __version__
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -101,10 +101,10 @@ def check_workers(client: Client) -> None:
 
     def version() -> str:  # a function inside a function travels as a whole: it runs without lfmkit, too
         try:
-            import lfmkit
+            from lfmkit import __version__ as there
         except ImportError:
             return "none"
-        return str(lfmkit.__version__)
+        return str(there)
 
     address = client.scheduler_info()["address"]
     try:
@@ -116,10 +116,10 @@ def check_workers(client: Client) -> None:
         ) from None
     found = {f"scheduler {address}": client.run_on_scheduler(version)}
     found |= {f"worker {name}": told for name, told in _answers(client, version).items()}
-    others = [f"{name}: {told}" for name, told in sorted(found.items()) if told != lfmkit.__version__]
+    others = [f"{name}: {told}" for name, told in sorted(found.items()) if told != __version__]
     if others:
         raise RuntimeError(
-            f"lfmkit is {lfmkit.__version__} here, and another one there: install the same version "
+            f"lfmkit is {__version__} here, and another one there: install the same version "
             f"everywhere ({'; '.join(others)})"
         )
 

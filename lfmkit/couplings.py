@@ -1,7 +1,9 @@
 """Couplings: how the noise-side end x_r of a training pair is drawn for a given data-side end x_l.
 
 A coupling is a function of a batch x_l of shape (n, d), the block's step size gamma (math.inf for the
-free block) and a random generator. With gamma = inf the OU step forgets where it started.
+free block) and a random generator. With gamma = inf the OU step forgets where it started. Methods and blocks
+take your own coupling as they take the name of one of these. One whose x_r depends on no other row of the
+batch says so, ``mine.mixes = False``: only such pairs keep the condition of their row.
 """
 
 from __future__ import annotations
@@ -117,18 +119,13 @@ def pairs(x_l: Tensor, gamma: float, generator: Generator) -> Tensor:
 COUPLINGS: dict[str, Coupling] = {
     coupling.__name__: coupling for coupling in (ou, shuffled, gaussian, minibatch_ot, sinkhorn, pairs)
 }
-ALONE = ("ou", "gaussian", "pairs")  # x_r depends on no other sample: pairs keep their condition
+for alone in (ou, gaussian, pairs):
+    alone.mixes = False  # type: ignore[attr-defined]  # x_r depends on no other row: pairs keep their condition
 
 
-def named(name: str) -> Coupling:
-    """Return the coupling of that name.
-
-    Raises:
-        ValueError: There is no such coupling.
-    """
-    if name not in COUPLINGS:
-        raise ValueError(f"unknown coupling {name!r}: choose one of {', '.join(COUPLINGS)}")
-    return COUPLINGS[name]
+def mixes(coupling: Coupling) -> bool:
+    """Return whether a coupling lets x_r depend on other rows: yes, unless it says that it does not."""
+    return bool(getattr(coupling, "mixes", True))
 
 
 def _check_finite(matrix: Tensor, least: float = 0.0) -> None:

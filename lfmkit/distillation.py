@@ -15,18 +15,19 @@ import torch
 from torch import Generator, Tensor
 
 from lfmkit import nets
-from lfmkit.blocks import Block
-from lfmkit.conditions import as_conditions, shown
-from lfmkit.fitting import FitLog, fit
-from lfmkit.flows import Flow
-from lfmkit.gradients import Gradients
+from lfmkit.flows.block import Block
+from lfmkit.flows.flow import Flow
+from lfmkit.flows.guidance import with_flag
+from lfmkit.flows.inputs import as_conditions
+from lfmkit.flows.integrate import in_chunks
 from lfmkit.methods import rectified_flow
-from lfmkit.progress import Progress
-from lfmkit.rows import in_chunks
 from lfmkit.solvers import Solver
-from lfmkit.targets import Batch
-from lfmkit.training import Settings, Trainer
-from lfmkit.workers import threads as on_threads
+from lfmkit.training.fitting import FitLog, fit
+from lfmkit.training.gradients import Gradients
+from lfmkit.training.parallel import threads as on_threads
+from lfmkit.training.targets import Batch
+from lfmkit.training.trainer import Settings, Trainer
+from lfmkit.utils.progress import Progress
 
 
 def reflow(
@@ -188,7 +189,7 @@ class Recorded:
         if self.cond is None:
             return Batch(start, t, (start - end) * steps)
         kept = torch.rand(n, 1, generator=generator, device=device) >= self.drop
-        return Batch(start, t, (start - end) * steps, shown(self.cond[row], kept))
+        return Batch(start, t, (start - end) * steps, with_flag(self.cond[row], kept))
 
 
 def _student(teacher: Flow, first: int, size: int) -> Block:

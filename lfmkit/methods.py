@@ -12,9 +12,11 @@ from collections.abc import Iterable
 import torch
 
 from lfmkit import nets, schedules
-from lfmkit.blocks import Block
-from lfmkit.couplings import ALONE
-from lfmkit.flows import Flow
+from lfmkit.couplings import COUPLINGS, Coupling, mixes
+from lfmkit.flows.block import Block
+from lfmkit.flows.flow import Flow
+from lfmkit.paths import Path
+from lfmkit.utils.references import choose
 
 Schedule = Iterable[float]
 
@@ -22,22 +24,25 @@ Schedule = Iterable[float]
 def lfm(
     dim: int,
     schedule: Schedule | None = None,
-    path: str = "linear",
+    path: Path | str = "linear",
     net: nets.Recipe | None = None,
-    coupling: str = "ou",
+    coupling: Coupling | str = "ou",
     seed: int = 0,
     cond: int = 0,
+    free: Coupling | str = "gaussian",
 ) -> Flow:
     """Build a Local Flow Matching flow: one block for each OU step of the schedule, and a free block.
 
     Args:
         dim: Dimension of the data.
         schedule: Local step sizes; `schedules.log_snr(3)` when left out; () is global flow matching.
-        path: "linear", "trig", "great_circle", "vp" or "bridge".
+        path: "linear", "trig", "great_circle", "vp" or "bridge", or a function as those of `lfmkit.paths`.
         net: Recipe of each block's network; `nets.MLP()` when left out.
-        coupling: "ou", or "shuffled" as a control. The free block's is always "gaussian".
+        coupling: Coupling of the local blocks: "ou", "shuffled" as a control, or a function as those of
+            `lfmkit.couplings`.
         seed: Seed of the initial weights.
         cond: Columns of a condition the flow takes (for classes, their number); 0 for none.
+        free: Coupling of the free block.
 
     Raises:
         ValueError: A step is not positive and finite, the path or coupling is unknown, dim < 1, or the
@@ -50,22 +55,23 @@ def lfm(
     (3, (0.1, 0.5))
     """
     steps = schedules.log_snr(3) if schedule is None else schedule
-    return _chain(dim, steps, path, coupling, "gaussian", net, seed, cond)
+    return _chain(dim, steps, path, coupling, free, net, seed, cond)
 
 
 def fm(
     dim: int,
     schedule: Schedule = (),
-    path: str = "linear",
+    path: Path | str = "linear",
     net: nets.Recipe | None = None,
     seed: int = 0,
     cond: int = 0,
+    coupling: Coupling | str = "gaussian",
 ) -> Flow:
-    """Build flow matching: straight paths between data and independent noise.
+    """Build flow matching: straight paths between data and independent noise, or any path and coupling.
 
     Reference: Flow Matching for Generative Modeling, arXiv 2210.02747.
     """
-    return _chain(dim, schedule, path, "ou", "gaussian", net, seed, cond)
+    return _chain(dim, schedule, path, "ou", coupling, net, seed, cond)
 
 
 def interflow(
@@ -125,9 +131,9 @@ def rectified_flow(dim: int, net: nets.Recipe | None = None, seed: int = 0, cond
 def _chain(
     dim: int,
     schedule: Schedule,
-    path: str,
-    coupling: str,
-    free: str,
+    path: Path | str,
+    coupling: Coupling | str,
+    free: Coupling | str,
     net: nets.Recipe | None,
     seed: int,
     cond: int,
@@ -137,9 +143,10 @@ def _chain(
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
     steps, recipe = schedules.check(schedule), net or nets.MLP()
-    if cond and steps and coupling not in ALONE:
+    if cond and steps and mixes(choose(coupling, COUPLINGS, "coupling")):
         raise ValueError(
-            f"the coupling {coupling!r} would pair samples of different conditions in local blocks: use 'ou'"
+            f"the coupling {coupling!r} would pair samples of different conditions in local blocks: "
+            "use 'ou', or say that yours does not mix rows (its attribute mixes = False)"
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

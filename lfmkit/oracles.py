@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lfmkit import paths, schedules
+from lfmkit.utils.references import choose
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
 
@@ -151,20 +152,22 @@ class GaussianMixture:
         return self.weights.log() - 0.5 * (quadratic + self.dim * math.log(2 * math.pi)), z
 
 
-def velocities(density: _WithOU, schedule: Iterable[float], path: str = "linear") -> list[Velocity]:
+def velocities(
+    density: _WithOU, schedule: Iterable[float], path: paths.Path | str = "linear"
+) -> list[Velocity]:
     """Return the exact velocity of every block of an LFM with the OU coupling, data side first.
 
     Args:
         density: The data's density, a `GaussianMixture` or a picture.
         schedule: Local step sizes; the free block is added.
-        path: Name of the path.
+        path: Name of the path, or a function as those of `lfmkit.paths`.
 
     Returns:
         Functions (x of shape (n, d), scalar t) -> velocity (n, d), in the dtype of x.
     """
     steps = schedules.check(schedule)
     lefts = (0.0, *schedules.times(steps))
-    curves = paths.named(path)
+    curves = choose(path, paths.PATHS, "path")
     return [
         _block_velocity(density.ou(T), curves, gamma)
         for T, gamma in zip(lefts, (*steps, math.inf), strict=True)

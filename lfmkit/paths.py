@@ -2,7 +2,8 @@
 
 Time t runs from 0 (data side, x_l) to 1 (noise side, x_r).
 A path is a function of the time t and the block's step size gamma (math.inf for the free block) that
-returns the coefficient curves and their time derivatives. All paths start at x_l and end at x_r.
+returns the coefficient curves and their time derivatives. All paths start at x_l and end at x_r. Methods and
+blocks take a path of your own as they take the name of one of these.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from lfmkit.schedules import ou_factors
 class Curves(NamedTuple):
     """Coefficients of x_t = alpha x_l + beta x_r + sigma e, e ~ N(0, I), and their time derivatives.
 
-    Each has the shape of t; sigma is 0 but for the bridge.
+    Each has the shape of t; sigma is 0 for all paths here except the bridge.
     """
 
     alpha: Tensor
@@ -43,7 +44,7 @@ def linear(t: Tensor, gamma: float) -> Curves:
     tensor(0.2500)
     """
     one = torch.ones_like(t)
-    return _without_noise(1 - t, t, -one, one)
+    return noiseless(1 - t, t, -one, one)
 
 
 def trig(t: Tensor, gamma: float) -> Curves:
@@ -54,7 +55,7 @@ def trig(t: Tensor, gamma: float) -> Curves:
     """
     quarter = math.pi / 2
     cos, sin = torch.cos(quarter * t), torch.sin(quarter * t)
-    return _without_noise(cos, sin, -quarter * sin, quarter * cos)
+    return noiseless(cos, sin, -quarter * sin, quarter * cos)
 
 
 def great_circle(t: Tensor, gamma: float) -> Curves:
@@ -66,7 +67,7 @@ def great_circle(t: Tensor, gamma: float) -> Curves:
     cos, sin = ou_factors(gamma)
     theta, scale = math.atan2(sin, cos), 1 / sin
     right, left = theta * t, theta * (1 - t)
-    return _without_noise(
+    return noiseless(
         scale * torch.sin(left),
         scale * torch.sin(right),
         -theta * scale * torch.cos(left),
@@ -92,7 +93,7 @@ def vp(t: Tensor, gamma: float) -> Curves:
     A, B = 1 - gone, (gone * (2 - gone)).clamp(min=0).sqrt()  # x_t = A x_l + B g with A^2 + B^2 = 1
     start = math.sqrt(far * low)  # B is about start t where t is small
     d_B = torch.where(t < 1e-6, start, -A * d_A / B.clamp(min=1e-6 * start))
-    return _without_noise(A - shrink / spread * B, B / spread, d_A - shrink / spread * d_B, d_B / spread)
+    return noiseless(A - shrink / spread * B, B / spread, d_A - shrink / spread * d_B, d_B / spread)
 
 
 def bridge(t: Tensor, gamma: float) -> Curves:
@@ -120,20 +121,19 @@ def bridge(t: Tensor, gamma: float) -> Curves:
     )
 
 
-def _without_noise(alpha: Tensor, beta: Tensor, d_alpha: Tensor, d_beta: Tensor) -> Curves:
+def noiseless(alpha: Tensor, beta: Tensor, d_alpha: Tensor, d_beta: Tensor) -> Curves:
+    """Return the curves of a path without noise on the way."""
     none = torch.zeros_like(alpha)
     return Curves(alpha, beta, d_alpha, d_beta, none, none)
 
 
-PATHS: dict[str, Path] = {path.__name__: path for path in (linear, trig, great_circle, vp, bridge)}
+def is_noisy(path: Path, gamma: float) -> bool:
+    """Return whether a path adds noise on the way: whether its sigma differs from 0 anywhere.
 
-
-def named(name: str) -> Path:
-    """Return the path of that name.
-
-    Raises:
-        ValueError: There is no such path.
+    >>> is_noisy(linear, 0.1), is_noisy(bridge, 0.1)
+    (False, True)
     """
-    if name not in PATHS:
-        raise ValueError(f"unknown path {name!r}: choose one of {', '.join(PATHS)}")
-    return PATHS[name]
+    return bool((path(torch.linspace(0, 1, 33), gamma).sigma != 0).any())
+
+
+PATHS: dict[str, Path] = {path.__name__: path for path in (linear, trig, great_circle, vp, bridge)}

@@ -8,14 +8,14 @@ log-determinant does not shrink the steps, and needs fewer evaluations than one 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from lfmkit import traces
-from lfmkit.traces import Velocity
+from lfmkit.divergence import Velocity, by_probes, exact
 
 ADAPTIVE = ("dopri5", "dopri8", "bosh3", "adaptive_heun")
 FIXED = ("euler", "midpoint", "rk4")
@@ -52,6 +52,10 @@ class Solver:
         if self.steps < 1:
             raise ValueError(f"a fixed-step solver needs at least 1 step, got {self.steps}")
 
+    def __call__(self, velocity: Callable[..., Tensor], x: Tensor, times: Tensor) -> Solution:
+        """Return `solve` by this solver."""
+        return solve(velocity, x, times, self)
+
 
 @dataclass
 class Solution:
@@ -65,8 +69,25 @@ class Solution:
     nfe: int
 
 
+class Sampler(Protocol):
+    """A way through a block, as ``solver=`` takes it: a `Solver`, or your own, such as a flow map's step.
+
+    Your own is a callable; as a frozen dataclass it is saved with its flow.
+    """
+
+    def __call__(self, velocity: Callable[..., Tensor], x: Tensor, times: Tensor) -> Solution:
+        """Return the states at the given times, and the evaluations they took.
+
+        Args:
+            velocity: Function of x (n, d) and a scalar t; also of a second time ``r=``, for networks that
+                take one.
+            x: Start, shape (n, d), at times[0].
+            times: Increasing or decreasing times, shape (k,), k >= 2.
+        """
+
+
 def joined(parts: Sequence[Solution]) -> Solution:
-    """Return the solutions for parts of the points as one; its NFE is what the dearest took."""
+    """Return the solutions for parts of the points as one; its NFE is the maximum over the parts."""
     divergences = [part.divergence for part in parts if part.divergence is not None]
     together = torch.cat(divergences) if divergences else None
     return Solution(torch.cat([part.x for part in parts], 1), together, max(part.nfe for part in parts))
@@ -93,7 +114,7 @@ def solve(
     Raises:
         RuntimeError: The solution leaves the finite numbers, or steps shrink to nothing.
     """
-    from torchdiffeq import odeint  # here, for it loads scipy: .4 s, and who trains needs it not
+    from torchdiffeq import odeint  # here, because it loads scipy (0.4 s), which training does not need
 
     if divergence and solver.method in ADAPTIVE:
         return _path_then_divergence(velocity, x, times, solver, probes)
@@ -152,7 +173,7 @@ def _left(first: float, second: float) -> float:
 def _with_divergence(
     velocity: Velocity, x: Tensor, t: Tensor, probes: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    return traces.exact(velocity, x, t) if probes is None else traces.by_probes(velocity, x, t, probes)
+    return exact(velocity, x, t) if probes is None else by_probes(velocity, x, t, probes)
 
 
 def _path_then_divergence(
@@ -165,7 +186,7 @@ def _path_then_divergence(
     What a doubling gains grows: a rule whose convergence is algebraic gains the same factor each time, a
     geometric one its square the next time. In between, if two doublings changed the integral by e and r e in
     the mean over the points, about r^1.5 times the last change is left. That was 0.6 to 5 times the true
-    error of all blocks tried (tests/benchmarks/NOTES.md).
+    error of all blocks tried (benchmarks/NOTES.md).
     """
     nodes, _ = clenshaw_curtis(FINEST)
     span = times[-1] - times[0]

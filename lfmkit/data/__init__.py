@@ -4,15 +4,15 @@ See `picture` for two-dimensional ones, `table` for numbers in columns, `images`
 """
 
 from lfmkit.data.assets import asset
-from lfmkit.data.demo_sources import demos
-from lfmkit.data.demonstrations import Demos
-from lfmkit.data.gaussian import gaussian_nll
-from lfmkit.data.image_sources import images, whereabouts
-from lfmkit.data.imagesets import Images
+from lfmkit.data.demonstrations.demos import Demos
+from lfmkit.data.demonstrations.sources import demos
+from lfmkit.data.imagesets.images import Images
+from lfmkit.data.imagesets.sources import images, whereabouts
 from lfmkit.data.pictures import picture
-from lfmkit.data.sources import table
-from lfmkit.data.tables import Table
-from lfmkit.data.whitening import Whitening, whitened
+from lfmkit.data.tabular.gaussian import gaussian_nll
+from lfmkit.data.tabular.sources import table
+from lfmkit.data.tabular.table import Table
+from lfmkit.data.tabular.whitening import Whitening, whitened
 
 __all__ = [
     "Demos",

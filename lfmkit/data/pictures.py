@@ -16,9 +16,10 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from lfmkit import files, schedules
+from lfmkit import schedules
 from lfmkit.data.assets import asset
 from lfmkit.oracles import GaussianMixture
+from lfmkit.utils import files
 
 SHIPPED = ("rose", "tree")
 _CHUNK = 8192  # points scored at once: bounds the memory of the (points, width) kernels

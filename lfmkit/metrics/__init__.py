@@ -6,7 +6,7 @@ A distance between samples comes with its noise floor (`baseline`), without whic
 
 from lfmkit.metrics.along import AlongPath, kinetic_energy, path_length, straightness
 from lfmkit.metrics.bits import BitsPerDim, bits_per_dim
-from lfmkit.metrics.divergence import Chi2, chi2
+from lfmkit.metrics.chi_square import Chi2, chi2
 from lfmkit.metrics.features import Features, SmallCNN, train_features
 from lfmkit.metrics.frechet import FeatureDistance, frechet_distance, kid
 from lfmkit.metrics.inception import Inception

@@ -17,7 +17,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from lfmkit.flows import Trajectory
+from lfmkit.flows.integrate import Trajectory
 from lfmkit.metrics.records import Record
 
 # of chain times (records,) and states (records, n, d): one number a point, (n,)

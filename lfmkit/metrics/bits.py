@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lfmkit.flows import Flow
+from lfmkit.flows.flow import Flow
 from lfmkit.metrics.features import as_bytes
 from lfmkit.metrics.likelihood import nll
 from lfmkit.metrics.records import Record
 from lfmkit.pixels import HALF, as_rows
-from lfmkit.solvers import Solver
+from lfmkit.solvers import Sampler
 
 EXACT = 128  # dimensions up to which the exact divergence is what is meant
 
@@ -46,7 +46,7 @@ class BitsPerDim(Record):
     nfe: float
     parameters: int
     cost: float
-    solver: Solver
+    solver: Sampler
     seed: int
 
 
@@ -54,7 +54,7 @@ def bits_per_dim(
     flow: Flow,
     images: Tensor,
     probes: int | None = None,
-    solver: Solver | None = None,
+    solver: Sampler | None = None,
     split: str | None = None,
     cond: Tensor | None = None,
     seed: int = 0,

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lfmkit.progress import shown
-from lfmkit.rows import as_samples
-from lfmkit.tensorfiles import read_tensors, write_tensors
+from lfmkit.flows.inputs import as_samples
+from lfmkit.utils.progress import progress_over
+from lfmkit.utils.tensors import read_tensors, write_tensors
 
 KIND = "small CNN features"
 WIDTHS = (32, 64, 64, 128)  # channels of the layers; the last are the features
@@ -140,7 +140,7 @@ def train_features(
         network = _network(shape[0], classes)
         optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=0.01)
         warm = max(1, steps // 5)
-        for step in shown(range(steps)):
+        for step in progress_over(range(steps)):
             rate = min((step + 1) / warm, (steps - step) / (steps - warm + 1))  # up, then down, linearly
             optimizer.param_groups[0]["lr"] = RATE * rate
             batch = torch.randint(len(images), (BATCH,))
@@ -234,7 +234,7 @@ def _through(network: nn.Module, images: Tensor) -> Tensor:
     device = next(network.parameters()).device
     parts = images.split(max(1, TOGETHER // images[0].numel()))
     with torch.no_grad():
-        return torch.cat([network(_numbers(part.to(device))) for part in shown(parts)])
+        return torch.cat([network(_numbers(part.to(device))) for part in progress_over(parts)])
 
 
 def _shape(images: Tensor) -> tuple[int, int, int]:

@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lfmkit import files
-from lfmkit.data import fetch
+from lfmkit.data import download
 from lfmkit.metrics.features import as_bytes
-from lfmkit.progress import shown, watched
+from lfmkit.utils import files
+from lfmkit.utils.progress import progress_over, watched
 
 NAMES = ("weights-inception-2015-12-05-6726825d.pth", "pt_inception-2015-12-05-6726825d.pth")  # one content
 URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{NAMES[0]}"
@@ -72,7 +72,9 @@ class Inception:
                 "makes grey ones fit"
             )
         with torch.no_grad():
-            parts = [self._network(part.to(self.device))[0] for part in shown(images.split(self.batch))]
+            parts = [
+                self._network(part.to(self.device))[0] for part in progress_over(images.split(self.batch))
+            ]
         return torch.cat(parts)
 
 
@@ -93,7 +95,7 @@ def _found(path: str | Path | None) -> Path:
         if not Path(path).expanduser().is_file():
             raise FileNotFoundError(f"there is no {path}: download {URL} ({SIZE})")
         return Path(path).expanduser()
-    given = next((found for found in map(fetch.given, NAMES) if found), None)
+    given = next((found for found in map(download.given, NAMES) if found), None)
     return given or _downloaded()
 
 
@@ -108,6 +110,6 @@ def _downloaded() -> Path:
     try:
         found = pooch.retrieve(URL, f"sha256:{SHA256}", fname=NAMES[0], path=folder, downloader=downloader)
     except (OSError, ValueError) as error:
-        remedy = f"Try again, or download it yourself and set {fetch.VARIABLE} to its folder"
+        remedy = f"Try again, or download it yourself and set {download.VARIABLE} to its folder"
         raise OSError(f"cannot download {URL} ({SIZE}): {str(error).splitlines()[0]}. {remedy}") from error
     return Path(found)

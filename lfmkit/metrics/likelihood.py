@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lfmkit.flows import Flow
+from lfmkit.flows.flow import Flow
+from lfmkit.flows.inputs import as_samples
 from lfmkit.metrics.records import Record
 from lfmkit.metrics.roundtrip import cost
-from lfmkit.rows import as_samples
-from lfmkit.solvers import Solver
+from lfmkit.solvers import Sampler
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -42,7 +42,7 @@ class NLL(Record):
     nfe: float
     parameters: int
     cost: float
-    solver: Solver
+    solver: Sampler
 
     @property
     def nll(self) -> float:
@@ -59,7 +59,7 @@ def nll(
     flow: Flow,
     x: Tensor,
     floor: float | None = None,
-    solver: Solver | None = None,
+    solver: Sampler | None = None,
     split: str | None = None,
     cond: Tensor | None = None,
     probes: int = 0,

@@ -13,7 +13,7 @@ from torch import Tensor
 from lfmkit.metrics.features import Features, as_bytes, as_features, label
 from lfmkit.metrics.records import Record
 from lfmkit.pixels import HALF
-from lfmkit.progress import shown
+from lfmkit.utils.progress import progress_over
 
 NUMBERS = 2**23  # of the training images in float64 at a time: bounds memory
 ROWS = 2048  # of samples and of training images compared at a time
@@ -84,7 +84,7 @@ def nearest(samples: Tensor, train: Tensor, k: int = 1, features: Features | Non
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= len(y):
         raise ValueError(f"k must be a whole number from 1 to the {len(y)} training images, got {k!r}")
     size = max(1, min(ROWS, NUMBERS // x.shape[1]))
-    found = [_nearest(part.double(), y, k, size) for part in shown(x.split(size))]
+    found = [_nearest(part.double(), y, k, size) for part in progress_over(x.split(size))]
     squares, indices = (torch.cat(column) for column in zip(*found, strict=True))
     return Neighbours(indices, squares.clamp(min=0).sqrt() / unit)
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lfmkit.flows import Flow
+from lfmkit.flows.flow import Flow
+from lfmkit.flows.inputs import as_samples
 from lfmkit.metrics.records import Record
-from lfmkit.rows import as_samples
-from lfmkit.solvers import Solver
+from lfmkit.solvers import Sampler
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -75,7 +75,7 @@ class RoundTrip(Record):
     nfe: float
     parameters: int
     cost: float
-    solver: Solver
+    solver: Sampler
 
     @property
     def mean(self) -> float:
@@ -86,7 +86,7 @@ class RoundTrip(Record):
 def encode_decode_error(
     flow: Flow,
     x: Tensor,
-    solver: Solver | None = None,
+    solver: Sampler | None = None,
     split: str | None = None,
     cond: Tensor | None = None,
 ) -> RoundTrip:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lfmkit.flows.inputs import as_samples
 from lfmkit.metrics.records import Record
-from lfmkit.rows import as_samples
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lfmkit.flows import Flow
+from lfmkit.flows.flow import Flow
+from lfmkit.flows.inputs import as_samples
 from lfmkit.metrics.records import Table, table
 from lfmkit.metrics.roundtrip import cost
 from lfmkit.metrics.samples import Distance
 from lfmkit.metrics.sliced import sliced_wasserstein
-from lfmkit.rows import as_samples
-from lfmkit.solvers import Solver
+from lfmkit.solvers import Sampler
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -39,7 +39,7 @@ class Successive(Distance):
     nfe: float
     parameters: int
     cost: float
-    solver: Solver
+    solver: Sampler
 
 
 def successive(
@@ -48,7 +48,7 @@ def successive(
     projections: int = 100,
     p: float = 2,
     seed: int = 0,
-    solver: Solver | None = None,
+    solver: Sampler | None = None,
     split: str | None = None,
     cond: Tensor | None = None,
 ) -> Table:

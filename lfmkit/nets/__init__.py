@@ -5,7 +5,7 @@ Recipes can be written to JSON and read back, so that a saved flow says how to r
 
 from __future__ import annotations
 
-import dataclasses
+import copy
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -15,14 +15,19 @@ from lfmkit.nets import published
 from lfmkit.nets.film import FiLM
 from lfmkit.nets.mlp import MLP
 from lfmkit.nets.unet import UNet
+from lfmkit.utils import references
 
 __all__ = ["MLP", "FiLM", "Recipe", "UNet", "build", "from_json", "published", "to_json"]
 
-RECIPES: dict[str, Callable[..., Recipe]] = {recipe.__name__: recipe for recipe in (MLP, FiLM, UNet)}
+RECIPES: dict[str, Callable[..., Any]] = {recipe.__name__: recipe for recipe in (MLP, FiLM, UNet)}
 
 
 class Recipe(Protocol):
-    """What ``net=`` accepts: a callable that builds a velocity network v(x, t) for data of a dimension."""
+    """What ``net=`` accepts: a callable that builds a velocity network v(x, t) for data of a dimension.
+
+    The class of a network is one, if its ``__init__`` takes the dimension; so is a finished module, of which
+    each block gets a copy. What a network's ``forward`` takes besides x and t is said at `Block`.
+    """
 
     def __call__(self, dim: int) -> nn.Module:
         """Return a fresh module with random weights.
@@ -32,43 +37,53 @@ class Recipe(Protocol):
         """
 
 
-def build(recipe: Recipe, dim: int, cond: int = 0) -> nn.Module:
+def build(recipe: Recipe | nn.Module, dim: int, cond: int = 0) -> nn.Module:
     """Return a fresh module for data of `dim` dimensions; with a condition it also sees whether there is one.
 
     Raises:
         ValueError: The recipe builds no conditional networks.
+        TypeError: It builds something that is not a module.
     """
-    if cond == 0:
-        return recipe(dim)
-    conditional: Callable[[int, int], nn.Module] = recipe  # type: ignore[assignment]
+    if isinstance(recipe, nn.Module):
+        return copy.deepcopy(recipe)
+    conditional: Callable[..., Any] = recipe
     try:
-        return conditional(dim, cond + 1)
+        net = conditional(dim, cond + 1) if cond else recipe(dim)
     except TypeError as error:
+        if not cond:
+            raise
         raise ValueError(f"{recipe!r} builds no conditional networks: {error}") from error
+    if not isinstance(net, nn.Module):
+        raise TypeError(f"net= must build a torch.nn.Module, but {recipe!r} built {type(net).__name__}")
+    return net
 
 
-def to_json(recipe: object) -> dict[str, Any]:
-    """Return the recipe as plain data: its name and its fields.
+def to_json(recipe: object) -> str | dict[str, Any]:
+    """Return the recipe as plain data: its name, and the fields of a dataclass.
 
     Raises:
-        ValueError: The recipe is no dataclass.
+        ValueError: It is a finished module, or no name leads back to it.
     """
-    if not dataclasses.is_dataclass(recipe) or isinstance(recipe, type):
-        raise ValueError(f"a network recipe must be a (frozen) dataclass to be saved, got {recipe!r}")
-    return {"recipe": type(recipe).__name__, **dataclasses.asdict(recipe)}
+    if isinstance(recipe, nn.Module):
+        raise ValueError(
+            f"a finished module cannot be stored as a recipe: give net= the class {type(recipe).__name__}, "
+            "or a frozen dataclass that builds it"
+        )
+    return references.to_json(recipe, RECIPES, "recipe")
 
 
-def from_json(fields: dict[str, Any]) -> Recipe:
+def from_json(stored: Any, trust: references.Trust = ()) -> Recipe:
     """Return the recipe that `to_json` wrote.
 
+    Args:
+        stored: What it wrote.
+        trust: Recipes of your own, as for `lfmkit.load`.
+
     Raises:
-        ValueError: The name is not one of this library's recipes, or the fields do not fit it.
+        ValueError: It is not one of this library's recipes and not trusted, or the fields do not fit it.
     """
-    kind = fields.get("recipe")
-    rest = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items() if k != "recipe"}
-    if kind not in RECIPES:
-        raise ValueError(f"unknown network recipe {kind!r}: pass net= with a recipe of your own")
-    try:
-        return RECIPES[kind](**rest)
-    except TypeError as error:
-        raise ValueError(f"the fields of network recipe {kind} do not fit: {error}") from error
+    name = stored.get("recipe") if isinstance(stored, dict) else stored
+    if name not in RECIPES and ":" not in str(name):
+        raise ValueError(f"unknown network recipe {name!r}: pass net= with a recipe of your own")
+    recipe: Recipe = references.from_json(stored, RECIPES, "recipe", trust, "network recipe")
+    return recipe

@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from lfmkit.traces import by_gradients
+from lfmkit.divergence import by_gradients
 
 
 @dataclass(frozen=True)

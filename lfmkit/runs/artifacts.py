@@ -6,7 +6,7 @@ import base64
 import shutil
 from pathlib import Path
 
-from lfmkit import files
+from lfmkit.utils import files
 
 # Between the process that executes a notebook and the one that supervises it; gone when the run has ended
 TASK, SOURCE, CELL, OUTCOME = ".task.json", ".source.ipynb", ".cell.json", ".outcome.json"

@@ -20,10 +20,10 @@ from filelock import FileLock
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from lfmkit import files
 from lfmkit.runs import engine
 from lfmkit.runs.artifacts import BUSY, CELL, DEAD_KERNEL, EXECUTING, OUTCOME, RESERVE, SOURCE, TASK, keep
 from lfmkit.runs.reporting import METRICS_FILE
+from lfmkit.utils import files
 
 
 def main(folder: Path) -> int:

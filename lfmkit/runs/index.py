@@ -14,10 +14,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from lfmkit import files
 from lfmkit.runs import records, selection, tables
 from lfmkit.runs.records import Json, RunRecord
 from lfmkit.runs.results import Results
+from lfmkit.utils import files
 
 PAGE_FILE, RUN_PAGE = "index.html", "notebook.html"
 HERE = Path(__file__).parent

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lfmkit import __version__
 from lfmkit.runs.parameters import FOLDER_PARAMETER, Source, read_notebook
 from lfmkit.runs.values import Value, short
+from lfmkit.version import __version__
 
 UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
-from lfmkit import files
+from lfmkit.utils import files
 
 FORMAT = 1
 RECORD_FILE = "record.json"

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import SupportsFloat
 
-from lfmkit import files
+from lfmkit.utils import files
 
 FOLDER_VARIABLE = "LFMKIT_RUN_FOLDER"  # set for the kernel of `lfmkit run`
 METRICS_FILE = "metrics.json"

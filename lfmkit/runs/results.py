@@ -12,10 +12,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
-from lfmkit import files
 from lfmkit.runs import records, selection
 from lfmkit.runs.records import Json, RunRecord
 from lfmkit.runs.selection import Where
+from lfmkit.utils import files
 
 if TYPE_CHECKING:
     import pandas as pd

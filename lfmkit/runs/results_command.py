@@ -12,9 +12,9 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lfmkit import files
 from lfmkit.runs import index, selection, tables
 from lfmkit.runs.results import read_results, write
+from lfmkit.utils import files
 
 if TYPE_CHECKING:
     import pandas as pd

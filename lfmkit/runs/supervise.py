@@ -14,12 +14,12 @@ from pathlib import Path
 
 import psutil
 
-from lfmkit import files
 from lfmkit.runs import artifacts, machine, records
 from lfmkit.runs.parameters import FOLDER_PARAMETER
 from lfmkit.runs.plans import Limits, Plan
 from lfmkit.runs.records import RunRecord
 from lfmkit.runs.reporting import FOLDER_VARIABLE, METRICS_FILE
+from lfmkit.utils import files
 
 LOOK = 0.1  # seconds between two looks at a running process
 RESERVED = 64_000  # bytes

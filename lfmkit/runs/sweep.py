@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from lfmkit import files
 from lfmkit.runs import machine, records
 from lfmkit.runs.plans import Limits, Plan
 from lfmkit.runs.records import RunRecord
 from lfmkit.runs.supervise import perform
 from lfmkit.runs.values import short
+from lfmkit.utils import files
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-import lfmkit.fitting
-from lfmkit.flows import Flow
+from lfmkit.flows.flow import Flow
+from lfmkit.training import fitting
 
 Report = Callable[[float, float | None, float], None]  # (share done, loss, seconds)
 EVERY = 0.1  # seconds between two reports
@@ -66,7 +66,7 @@ class Training:
     def _run(self) -> None:
         error: BaseException | None = None
         try:
-            fit: Callable[..., object] = lfmkit.fitting.fit
+            fit: Callable[..., object] = fitting.fit
             fit(self.flow, self.x, **{**self.settings, "progress": self._progress})
         except BaseException as caught:
             error = caught

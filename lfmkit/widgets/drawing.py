@@ -13,7 +13,7 @@ import traitlets
 
 from lfmkit import methods, nets
 from lfmkit.data.pictures import GridMixture, from_grey
-from lfmkit.flows import Flow
+from lfmkit.flows.flow import Flow
 from lfmkit.plots import Picture, stills
 from lfmkit.solvers import Solver
 from lfmkit.widgets.background import Stopped, Training

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import traitlets
 
-from lfmkit import files
+from lfmkit.utils import files
 from lfmkit.widgets.base import HERE, STYLE, Widget
 
 

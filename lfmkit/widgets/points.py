@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lfmkit.flows.inputs import as_samples
 from lfmkit.plots import LIMIT
-from lfmkit.rows import as_samples
 
 REACH = 2 * LIMIT  # half-width of what is packed; points beyond lie outside every picture anyway
 HUES = 24  # colours of the wheel

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from lfmkit.flows import Trajectory
+from lfmkit.flows.integrate import Trajectory
 from lfmkit.plots import Picture, stills
 from lfmkit.widgets.base import counted, panel_size, script
 from lfmkit.widgets.page import Standalone

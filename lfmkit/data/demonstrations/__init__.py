@@ -1,0 +1,1 @@
+"""Demonstrations of tasks: observations and actions, episode by episode."""

@@ -1,0 +1,1 @@
+"""Tables: published ones by MAF's protocol, and your own."""

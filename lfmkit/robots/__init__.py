@@ -1,0 +1,1 @@
+"""Robots: policies that generate chunks of actions, and how often they succeed."""
