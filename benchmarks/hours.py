@@ -28,7 +28,8 @@ WIDE = nets.UNet(SHAPE, widths=(64, 64), layers=1)  # as many parameters as four
 SCHEDULES = {"cifar10": (0.1, 0.15, 0.225), "flowers102": (0.5, 0.75, 1.125)}  # the published ones
 STEPS = {"cifar10": 36_000, "flowers102": 18_000}  # over all blocks
 WIDE_SHARE = 13 / 36  # of them, for a step of the wide network takes longer by its inverse
-SETTINGS = {"batch": 64, "lr": 2e-3, "clip": 1.0, "ema": 0.05, "flip": True, "pool": "ou", "progress": False}
+TRAINING = lfmkit.Training(clip=1.0, ema=0.05, flip=True, patience=1.0)
+SETTINGS = {"batch": 64, "lr": 2e-3, "training": TRAINING, "pool": "ou", "progress": False}
 SHOWN = 60  # samples kept beside the numbers
 SOLVER = Solver(rtol=1e-3, atol=1e-3)
 ROWS = ("LFM", "FM, small", "FM, wide")
@@ -57,7 +58,7 @@ def run(source: str, name: str, seed: int, share: float, out: Path, n: int) -> d
     flow, steps = build(source, name, seed)
     folder = out / f"{source}-{name.replace(', ', '-').lower()}-{share:g}-{seed}"
     log = lfmkit.fit(
-        flow, train, val=images.val, patience=1.0, steps=max(1, round(share * steps)), seed=seed, out=folder,
+        flow, train, val=images.val, steps=max(1, round(share * steps)), seed=seed, out=folder,
         **SETTINGS,
     )  # fmt: skip
     started = time.perf_counter()

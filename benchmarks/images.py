@@ -23,8 +23,8 @@ from lfmkit import Solver, methods, nets
 from lfmkit.budgets import GB, needs
 from lfmkit.pixels import as_rows
 from lfmkit.training.chain import make_trainer
-from lfmkit.training.settings import Given
-from lfmkit.training.trainer import Settings
+from lfmkit.training.pool import Pool
+from lfmkit.training.settings import Settings
 
 SHAPE, BATCH, STEPS, ROUNDS = (3, 16, 16), 32, 8, 5
 NET = nets.UNet(SHAPE, widths=(32, 64, 64), layers=1, attention=())
@@ -71,7 +71,7 @@ def step() -> None:
     def ours() -> Callable[[], object]:
         block = methods.fm(DIM, net=NET).chain[0]
         settings = Settings(steps=STEPS, batch=BATCH, lr=1e-3)
-        return make_trainer(block, images, Given(), 0.0, "pairs", settings, 0, None).run
+        return make_trainer(block, Pool(images), 0.0, settings).run
 
     found = turns({"bare": lambda: bare(images), "ours": ours})
     size, ratio = sum(p.numel() for p in NET(DIM).parameters()), found["ours"] / found["bare"]
@@ -135,22 +135,23 @@ def sampling() -> None:
 MEASURED = """
 import resource, sys, torch
 from lfmkit import methods, nets
-from lfmkit.budgets import _batch
-from lfmkit.gradients import Gradients
+from lfmkit.budgets import example
+from lfmkit.training.gradients import Gradients
+from lfmkit.training.settings import Execution
 torch.set_num_threads(2)
 preset, n = sys.argv[1], int(sys.argv[2])
 flow = methods.fm(3072, net=getattr(nets.published, preset))
-gradients = Gradients(flow.chain[0], micro=n)
+gradients = Gradients(flow.chain[0], how=Execution(micro=n))
 optimiser = torch.optim.Adam(gradients.weights)
 for _ in range(2):
-    gradients(_batch(n, 3072, 0, "cpu"))
+    gradients(example(n, 3072, 0, "cpu"))
     optimiser.step()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 
 
 IDLE = """
-import resource, torch, lfmkit.jobs
+import resource, torch, lfmkit.training.chain
 from diffusers import UNet2DModel
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """

@@ -38,10 +38,8 @@ TINY = nets.UNet(SHAPE, (16, 32), layers=1), nets.UNet(SHAPE, (32, 64), layers=1
 BLOCK, GLOBAL = (nets.published.CIFAR10_BLOCK, nets.published.CIFAR10_GLOBAL) if ON_GPU else TINY
 PRECISION = "bf16" if ON_GPU else "float32"
 SCHEDULE = (0.1, 0.15, 0.225)
-SETTINGS = {
-    "batch": BATCH, "lr": 5e-4, "clip": 1.0, "ema": 0.05, "flip": True, "pool": "ou", "precision": PRECISION,
-    "device": DEVICE,
-}  # fmt: skip
+TRAINING = lfmkit.Training(clip=1.0, ema=0.05, flip=True, precision=PRECISION)
+SETTINGS = {"batch": BATCH, "lr": 5e-4, "pool": "ou", "device": DEVICE, "training": TRAINING}
 SPEED, SCORED = "speed.json", 170  # seconds of steps; test images whose bits are measured
 FEW = (4, 8, 16)  # evaluations of samples by Euler's method, in all blocks together
 
@@ -86,12 +84,14 @@ def speed(out: Path, compiled: bool, steps: int = 120 if ON_GPU else 10) -> None
     """Print and keep the seconds of training steps, and compare sampling with peers."""
     images = torch.randint(256, (5000, *SHAPE), dtype=torch.uint8)
     found = {}
-    trainer.HISTORY = 10  # looks at the loss, each of which waits for the device, as rare as in long runs
+    trainer.RECORDS_PER_RUN = (
+        10  # looks at the loss, each of which waits for the device, as rare as in long runs
+    )
     for name, net in (("block", BLOCK), ("global", GLOBAL)):
         flow, seen = methods.fm(DIM, net=net), [time.perf_counter()]
         lfmkit.fit(
-            flow, images, steps=steps, progress=lambda *_, seen=seen: seen.append(time.perf_counter()),
-            compiled=compiled, **SETTINGS,
+            flow, images, steps=steps, progress=lambda _, seen=seen: seen.append(time.perf_counter()),
+            compute=lfmkit.Compute(compiled=compiled), **SETTINGS,
         )  # fmt: skip
         ours = 10 * statistics.median(b - a for a, b in itertools.pairwise(seen[1:])) / steps
         by_hand = bare(net(DIM), images.to(DEVICE), steps // 2, compiled)
@@ -147,10 +147,10 @@ def memory() -> None:
                 torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats()
                 block = methods.fm(DIM, net=net).chain[0].to(DEVICE)
-                gradients = Gradients(block, half)
+                gradients = Gradients(block, lfmkit.Training(precision=half))
                 optimiser = torch.optim.Adam(gradients.weights, fused=True)
                 for _ in range(2):
-                    gradients(budgets._batch(n, DIM, 0, DEVICE))
+                    gradients(budgets.example(n, DIM, 0, DEVICE))
                     optimiser.step()
                 peaks[n] = torch.cuda.max_memory_allocated()
                 del block, gradients, optimiser
@@ -211,11 +211,11 @@ def trained(
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     slug = name.replace(", ", "-").lower()
-    how = {"steps": steps, "compiled": compiled, **SETTINGS}
-    log = lfmkit.fit(flow, images, progress=False, out=out / slug, **how)
+    compute = lfmkit.Compute(compiled=compiled)
+    log = lfmkit.fit(flow, images, steps=steps, progress=False, out=out / slug, compute=compute, **SETTINGS)
     peak = torch.cuda.max_memory_allocated() / GB if ON_GPU else math.nan
     return {
-        "data": "cifar10", "method": name, "slug": slug, "seed": 0, "settings": how, "peak_gb": peak,
+        "data": "cifar10", "method": name, "slug": slug, "seed": 0, "settings": log.settings, "peak_gb": peak,
         "steps": [block.steps for block in log.blocks], "seconds": [block.seconds for block in log.blocks],
         "loss": [block.loss for block in log.blocks], "parameters": flow.parameters_count,
         "train": len(images),

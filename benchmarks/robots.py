@@ -30,7 +30,7 @@ METHODS = ("FM", "LFM", "FM distilled to 1", "LFM distilled to 1", "LFM distille
 SCHEDULE = (0.3,)
 OBSERVE, PREDICT, EXECUTE = 1, 8, 4
 WIDE, NARROW = nets.FiLM(width=192, depth=3), nets.FiLM(width=134, depth=3)
-SETTINGS = {"batch": 256, "lr": 1e-3, "drop": 0.0, "progress": False}
+SETTINGS = {"batch": 256, "lr": 1e-3, "training": lfmkit.Training(drop=0.0), "progress": False}
 
 
 def task_of(name: str) -> simulators.Task:

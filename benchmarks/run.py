@@ -23,9 +23,9 @@ import lfmkit
 from lfmkit import data, methods, nets
 from lfmkit.solvers import Solver
 from lfmkit.training.chain import make_trainer
-from lfmkit.training.settings import Given
+from lfmkit.training.pool import Pool
+from lfmkit.training.settings import Settings
 from lfmkit.training.targets import kd_order
-from lfmkit.training.trainer import Settings
 
 SECONDS = 60.0  # training wall-clock of each method
 SCHEDULE = (0.005, 0.03, 0.2)
@@ -136,9 +136,8 @@ def overhead() -> None:
 
     def ours(targets: str) -> Callable[[], object]:
         block = methods.lfm(2, (gamma,)).chain[0]
-        return make_trainer(
-            block, x[kd_order(x)], Given(), 0.0, targets, Settings(steps=steps, batch=size), 0, None
-        ).run
+        settings = Settings(steps=steps, batch=size, targets=targets)
+        return make_trainer(block, Pool(x[kd_order(x)]), 0.0, settings).run
 
     base = seconds_of(bare, 3)
     print(f"\nOverhead: {1000 * base / steps:.2f} ms a step of a bare loop (batch {size}, one thread)")
@@ -163,9 +162,7 @@ def parity() -> None:
         for seed in range(3):
             for whose, results in found.items():
                 flow = method(2, net=net, seed=seed)
-                trainer = make_trainer(
-                    flow.chain[0], x, Given(), 0.0, "pairs", replace(settings, seed=seed), 0, None
-                )
+                trainer = make_trainer(flow.chain[0], Pool(x), 0.0, replace(settings, seed=seed))
                 if whose == "torchcfm":
                     trainer.targets = peers.Pairs(x, name == "OT-CFM", settings.batch)
                 trainer.run()

@@ -53,7 +53,7 @@ SETUPS = {
         (0.05, 0.3), 60_000, 25_000, (1.0, 1.0), whiten=True,
     ),
 }  # fmt: skip
-SETTINGS = {"batch": 512, "lr": 2e-3, "clip": 1.0, "pool": "ou", "progress": False}
+SETTINGS = {"batch": 512, "lr": 2e-3, "pool": "ou", "progress": False}
 
 
 def build(name: str, setup: Setup, dim: int, seed: int) -> tuple[Flow, int]:
@@ -80,7 +80,7 @@ def run(table: str, name: str, seed: int, share: float, folder: Path) -> dict[st
     near_data = setup.near_data[name != "LFM"]
     log = lfmkit.fit(
         flow, rows.train, val=rows.val, steps=round(share * steps), seed=seed, out=out,
-        near_data=near_data, **SETTINGS,
+        training=lfmkit.Training(clip=1.0, near_data=near_data), **SETTINGS,
     )  # fmt: skip
     test = metrics.nll(flow, rows.test, split="test")
     return {

@@ -37,14 +37,16 @@ if TYPE_CHECKING:
     from lfmkit.robots import policies, rollouts
     from lfmkit.runs.reporting import report
     from lfmkit.solvers import Solver
-    from lfmkit.training.fitting import FitLog, fit
+    from lfmkit.training import Compute, FitLog, Training, fit
     from lfmkit.utils import tensors as tensorfiles
 
 _HOME = {
     "Block": "flows:Block",
+    "Compute": "training.settings:Compute",
     "FitLog": "training.fitting:FitLog",
     "Flow": "flows:Flow",
     "Solver": "solvers:Solver",
+    "Training": "training.settings:Training",
     "Trajectory": "flows:Trajectory",
     "fit": "training.fitting:fit",
     "load": "flows:load",
@@ -56,9 +58,11 @@ _HOME = {
 
 __all__ = [
     "Block",
+    "Compute",
     "FitLog",
     "Flow",
     "Solver",
+    "Training",
     "Trajectory",
     "__version__",
     "budgets",

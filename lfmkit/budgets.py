@@ -1,4 +1,4 @@
-"""What a training will need, before it is started: arithmetic, memory, and hours by steps that were timed."""
+"""Estimate the FLOPs, memory and hours of a training run before starting it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from lfmkit.flows.flow import Flow
 from lfmkit.metrics.records import Record, Table, table
 from lfmkit.training.gradients import Gradients
 from lfmkit.training.optimiser import Adam
+from lfmkit.training.settings import Execution, Training
 from lfmkit.training.targets import Batch
 
 COPIES = 5  # of each weight while it is trained: itself, gradient, two moments of Adam, average
@@ -61,7 +62,7 @@ def needs(block: Block, dim: int) -> Needs:
     ghost, few = copy.deepcopy(block).to("meta"), 2
     gradients, counter, kept = Gradients(ghost), FlopCounterMode(display=False), _Kept(ghost)
     with counter, saved_tensors_hooks(kept, lambda tensor: tensor):
-        gradients(_batch(few, dim, block.cond, "meta"))
+        gradients(example(few, dim, block.cond, "meta"))
     size = sum(p.numel() for p in ghost.parameters() if p.requires_grad)
     flops = counter.get_total_flops() / few
     return Needs(size, flops, COPIES * 4 * size, kept.bytes / few)
@@ -93,9 +94,10 @@ def seconds_a_sample(
     compiled: bool = False,
 ) -> float:
     """Return the seconds a training step takes for each of its samples: the best of three."""
-    gradients = Gradients(copy.deepcopy(block).to(device), precision, compiled=compiled)
+    asked = Training(precision=precision), Execution(compiled=compiled)
+    gradients = Gradients(copy.deepcopy(block).to(device), *asked)
     optimiser = Adam(gradients.weights, lr=1e-3)
-    batch, taken = _batch(samples, dim, block.cond, device), []
+    batch, taken = example(samples, dim, block.cond, device), []
     for _ in range(4):
         started = time.perf_counter()
         gradients(batch)
@@ -154,7 +156,8 @@ def budget(
     return table([Record(measure=name, value=float(value)) for name, value in rows.items()])
 
 
-def _batch(n: int, dim: int, cond: int, device: str) -> Batch:
+def example(n: int, dim: int, cond: int, device: str) -> Batch:
+    """Return a batch of random numbers for a block of a dimension, with conditions of `cond` columns."""
     x, velocity = torch.randn(2, n, dim, device=device)
-    told = torch.zeros(n, cond + 1, device=device) if cond else None
-    return Batch(x, torch.linspace(0, 0.9, n, device=device), velocity, told)
+    seen = torch.zeros(n, cond + 1, device=device) if cond else None
+    return Batch(x, torch.linspace(0, 0.9, n, device=device), velocity, seen)

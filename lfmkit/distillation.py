@@ -6,10 +6,10 @@ step a block, or a few.
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Sequence
-from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Generator, Tensor
@@ -24,10 +24,11 @@ from lfmkit.methods import rectified_flow
 from lfmkit.solvers import Solver
 from lfmkit.training.fitting import FitLog, fit
 from lfmkit.training.gradients import Gradients
-from lfmkit.training.parallel import threads as on_threads
+from lfmkit.training.parallel import threads
+from lfmkit.training.settings import Compute, Settings, Training, refuse
 from lfmkit.training.targets import Batch
-from lfmkit.training.trainer import Settings, Trainer
-from lfmkit.utils.progress import Progress
+from lfmkit.training.trainer import Trainer
+from lfmkit.utils.progress import Callback, Progress
 
 
 def reflow(
@@ -79,12 +80,14 @@ def distill(
     *,
     cond: Tensor | None = None,
     solver: Solver | None = None,
+    steps: int = 5000,
+    batch: int = 1024,
+    lr: float = 2e-3,
     seed: int = 0,
-    drop: float = 0.1,
-    threads: int = 1,
-    micro: int | None = None,
-    progress: bool = True,
-    **settings: Any,
+    progress: bool | Callback = True,
+    training: Training = Training(),
+    compute: Compute = Compute(),
+    **unknown: NoReturn,
 ) -> tuple[Flow, FitLog]:
     """Distil a flow into a chain of students that take `substeps` Euler steps each: NFE = blocks x substeps.
 
@@ -100,12 +103,14 @@ def distill(
         n: Samples of noise, drawn once.
         cond: Conditions of the n samples, for a conditional teacher.
         solver: Solver of the teacher; its own when left out.
+        steps: Optimiser steps of each student.
+        batch: Samples a step.
+        lr: Peak learning rate.
         seed: Seed of noise and batches.
-        drop: Share of the samples shown without their condition.
-        progress: Show a progress bar.
-        threads: Threads of torch; more than one pays for networks on images.
-        micro: Samples whose gradients are computed together at most.
-        **settings: Fields of `training.Settings`: steps, batch, lr, warmup, clip, ema, precision.
+        progress: As for `fit`.
+        training: How students are trained beyond that.
+        compute: How it is computed: threads and parts of a batch.
+        **unknown: Refused, with a word on where the argument belongs.
 
     Returns:
         The students, whose solver is Euler with `substeps` steps, and the log of their training.
@@ -116,27 +121,28 @@ def distill(
 
     Reference: Local Flow Matching, arXiv 2410.02548, which distils block by block.
     """
+    if unknown:
+        refuse("distill", unknown, inspect.signature(distill).parameters)
     sizes = _groups(len(teacher.blocks), blocks)
     if substeps < 1:
         raise ValueError(f"a student takes 1 or more Euler steps, got {substeps}: NFE 0 draws nothing")
     if teacher.net is None:
         raise ValueError("distilling needs a teacher built from a network recipe (net=…)")
-    each = Settings(**{"lr": 2e-3, **settings}, seed=seed)
+    settings, how = Settings(steps, batch, lr, seed, training=training), compute.on("cpu")
     started = time.perf_counter()
     states = teacher_states(teacher, n, substeps, sizes, seed, cond, solver)
     known = as_conditions(cond, teacher.cond, n, 1.0, states[0])
     students, histories, first = [], [], 0
-    with Progress([each.steps] * len(sizes), progress) as bar, on_threads(threads):
+    with Progress([steps] * len(sizes), progress) as bar, threads(how.threads):
         for k, size in enumerate(sizes):
             student = _student(teacher, first, size)
-            targets = Recorded(states[k], known, drop)
-            gradients = Gradients(student, each.precision, micro)
-            trainer = Trainer(student, targets, each, k, gradients=gradients)
-            histories.append(trainer.run(partial(bar.update, k)))
+            gradients = Gradients(student, training, how)
+            targets = Recorded(states[k], known, training.drop)
+            histories.append(Trainer(student, targets, settings, k, gradients=gradients).run(bar.update))
             students.append(student)
             first += size
     flow = Flow(students, teacher.dim, teacher.net, Solver("euler", steps=substeps))
-    about = {"steps": each.steps, "batch": each.batch, "lr": each.lr, "n": n, "groups": sizes, "seed": seed}
+    about = {"steps": steps, "batch": batch, "lr": lr, "n": n, "groups": sizes, "seed": seed}
     return flow, FitLog(tuple(histories), time.perf_counter() - started, about)
 
 
@@ -155,14 +161,14 @@ def teacher_states(
     """
     z = teacher.noise(n, seed)
     known = as_conditions(cond, teacher.cond, n, 1.0, z)
-    ways = [
+    parts = [
         teacher.trajectory(part, substeps + 1, solver, cond=c).x
         for part, c in zip(in_chunks(z, z), in_chunks(known, z), strict=True)
     ]
-    way = torch.cat(ways, 1)  # (1 + substeps x blocks, n, d), noise first: a block has `substeps` pieces
-    states, last = [], len(way) - 1
+    passed = torch.cat(parts, 1)  # (1 + substeps x blocks, n, d), noise first: a block has `substeps` pieces
+    states, last = [], len(passed) - 1
     for size in sizes:  # the data side is at the end
-        states.append(way[last - size * substeps : last + 1 : size])
+        states.append(passed[last - size * substeps : last + 1 : size])
         last -= size * substeps
     return states
 

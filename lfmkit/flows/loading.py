@@ -38,7 +38,7 @@ def load(folder: str | Path, net: nets.Recipe | None = None, trust: references.T
             for b in about["blocks"]
         ]
         stored = about["solver"]
-        own = "solver" in stored
+        own = isinstance(stored, str) or "solver" in stored
         solver = references.from_json(stored, {}, "solver", trust, "sampler") if own else Solver(**stored)
         flow = Flow(blocks, dim, recipe, solver)
         if "objective" in about:

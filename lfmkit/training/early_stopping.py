@@ -10,12 +10,14 @@ import torch
 from torch import Generator, Tensor
 
 from lfmkit.flows.block import Block
+from lfmkit.training.objectives import Objective, drawn
 from lfmkit.training.targets import Targets
 from lfmkit.training.team import Team
 
-LOOKS = 25  # looks at the held-out loss in a run
-SAMPLES, NUMBERS = (1024, 16_384), 2**21  # at a look: so many samples, and in between so many numbers
-CHUNK, TOGETHER = (16, 4096), 2**19  # the same for what the network sees at once
+LOOKS_PER_RUN = 25  # at the held-out loss
+SAMPLES_PER_LOOK, NUMBERS_PER_LOOK = (1024, 16_384), 2**21  # least and most samples; in between, numbers
+SAMPLES_PER_PART, NUMBERS_PER_PART = (16, 4096), 2**19  # the same for what the network sees at once
+LOSS_SEED = 0  # of what the objective draws, the same at each look
 
 
 class HeldOut:
@@ -26,6 +28,7 @@ class HeldOut:
     Args:
         targets: Source of the held-out samples.
         dim: Their dimension.
+        objective: Its loss is the one that counts.
         patience: Share of the run's steps without a new best loss after which training stops.
         generator: Draws the samples.
 
@@ -35,9 +38,14 @@ class HeldOut:
         weights: The block's weights then.
     """
 
-    def __init__(self, targets: Targets, dim: int, patience: float, generator: Generator) -> None:
-        self.samples = targets.draw(_between(SAMPLES, NUMBERS // dim), generator)
-        self.patience, self._together = patience, _between(CHUNK, TOGETHER // dim)
+    def __init__(
+        self, targets: Targets, dim: int, objective: Objective, patience: float, generator: Generator
+    ) -> None:
+        self.samples = drawn(
+            objective, targets, _between(SAMPLES_PER_LOOK, NUMBERS_PER_LOOK // dim), generator
+        )
+        self.objective, self.patience = objective, patience
+        self._together = _between(SAMPLES_PER_PART, NUMBERS_PER_PART // dim)
         self.loss, self.step = math.inf, 0
         self.weights: list[Tensor] = []
 
@@ -45,13 +53,14 @@ class HeldOut:
     def look(
         self, block: Block, weights: Sequence[Tensor], average: Sequence[Tensor], step: int, team: Team
     ) -> float:
-        """Return the loss of the averaged weights, put into the block for as long as that takes."""
+        """Temporarily load the averaged weights into the block and return their held-out loss."""
         now = [weight.detach().clone() for weight in weights]
         torch._foreach_copy_(list(weights), list(average))
         n, total = len(self.samples.t), self.samples.t.new_zeros(())
+        noise = Generator(total.device).manual_seed(LOSS_SEED)
         for first in range(team.rank * self._together, n, team.size * self._together):
             part = self.samples.part(first, self._together)
-            total += block.loss(*part) * (len(part.t) / n)
+            total += self.objective.loss(block, part, noise) * (len(part.t) / n)
         team.add([total])  # all processes see the same number, and stop at the same step
         loss = float(total)
         if loss < self.loss:

@@ -1,21 +1,20 @@
 """The gradient of a block's loss over a batch: in parts that fit the memory, in half precision, by several.
 
-None of this changes what is computed, but for rounding.
+None of this changes what is computed, up to rounding.
 """
 
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from lfmkit.flows.block import Block
 from lfmkit.flows.integrate import ran_out
+from lfmkit.training.settings import PRECISIONS, Execution, Training
 from lfmkit.training.targets import Batch
-from lfmkit.training.team import Team
-
-PRECISIONS = {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Gradients:
@@ -23,32 +22,29 @@ class Gradients:
 
     Args:
         block: The block.
-        precision: "float32"; "bf16" or "fp16" to evaluate the network in (torch.autocast), with the weights
-            kept in single precision.
-        micro: Samples whose gradients are computed together at most; None for all, halved for as long as
-            the memory does not do.
-        compiled: Compile the loss (torch.compile).
-        team: The processes that compute a batch together.
+        training: For the objective, and the precision the network is evaluated in (torch.autocast); the
+            weights stay in single precision.
+        how: In which parts and by which processes a batch is computed.
 
     Attributes:
         weights: The block's trainable weights.
         scaler: Scales losses so that gradients do not vanish in fp16.
+        generator: Draws what the objective asks for; whoever calls seeds it.
     """
 
-    def __init__(
-        self,
-        block: Block,
-        precision: str = "float32",
-        micro: int | None = None,
-        compiled: bool = False,
-        team: Team | None = None,
-    ) -> None:
+    def __init__(self, block: Block, training: Training | None = None, how: Execution | None = None) -> None:
+        training, how = training or Training(), how or Execution()
         self.weights: list[Tensor] = [p for p in block.parameters() if p.requires_grad]
-        self.micro, self.team = micro, team or Team()
+        self.micro, self.team = how.micro, how.team
         self._device = self.weights[0].device.type
-        self._half = PRECISIONS[precision]
-        self.scaler = torch.amp.GradScaler(self._device, enabled=precision == "fp16")
-        self._loss = torch.compile(block.loss) if compiled else block.loss
+        self._half = PRECISIONS[training.precision]
+        self.scaler = torch.amp.GradScaler(self._device, enabled=training.precision == "fp16")
+        self.generator = generator = Generator("cpu" if self._device == "meta" else self.weights[0].device)
+
+        def loss(*parts: Any) -> Tensor:
+            return training.objective.loss(block, Batch(*parts), generator)
+
+        self._loss = torch.compile(loss) if how.compiled else loss
 
     def __call__(self, batch: Batch) -> Tensor:
         """Return the mean loss over the batch; the weights hold its gradient, times the scaler's scale.

@@ -12,12 +12,13 @@ import threading
 import time
 import uuid
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lfmkit.cluster import TIMEOUT, check_workers
-from lfmkit.utils.progress import Progress
+from lfmkit.utils.progress import Progress, Step
 
 if TYPE_CHECKING:  # a scheduler reads this file, too: it needs no torch
     from distributed import Client, Future, Worker
@@ -25,19 +26,19 @@ if TYPE_CHECKING:  # a scheduler reads this file, too: it needs no torch
     from lfmkit.training.parallel import Result
     from lfmkit.training.trainer import Trainer
 
+NEWS_SECONDS = 0.2  # between reports of a block
+
+_ended: set[tuple[str, int]] = set()  # in a worker: runs and blocks that shall end
 _training = threading.Lock()  # in a worker: torch's number of threads is a setting of the whole process
 
 
-def train_on_cluster(
-    client: Client, makers: Sequence[Callable[[], Trainer]], save_every: float, bar: Progress
-) -> list[Result]:
+def train_on_cluster(client: Client, makers: Sequence[Callable[[], Trainer]], bar: Progress) -> list[Result]:
     """Make and run trainers on the workers of a cluster; return each block's weights and history.
 
     Args:
         client: A client of the cluster.
         makers: Makes the trainer of each block, on the worker.
-        save_every: Seconds between writes of a block's state file.
-        bar: Told how far each block is.
+        bar: Shows how far each block is.
 
     Raises:
         ConnectionError: There are no workers.
@@ -47,14 +48,15 @@ def train_on_cluster(
     from distributed import KilledWorker
 
     check_workers(client)
-    run = _Run(client, makers, save_every)
+    run = _Run(client, makers)
     try:
         while len(run.results) < len(makers):
             run.send()
             time.sleep(0.1)
             run.collect()
-            for k, (done, loss) in sorted(run.shown.items()):
-                bar.update(k, done, loss)
+            for step in run.news():
+                if bar.update(step):
+                    run.end(step.block)
         return [run.results[k] for k in range(len(makers))]
     except KilledWorker as error:
         raise RuntimeError(
@@ -78,15 +80,14 @@ class _Run:
     scheduler keeps it to the end: whichever worker dies, its block can be run again by another.
     """
 
-    def __init__(self, client: Client, makers: Sequence[Callable[[], Trainer]], save_every: float) -> None:
+    def __init__(self, client: Client, makers: Sequence[Callable[[], Trainer]]) -> None:
         import dask
         import numpy as np
         from distributed.protocol.serialize import serialize_bytes
 
-        self.client, self.save_every = client, save_every
+        self.client = client
         self.results: dict[int, Result] = {}
-        self.shown: dict[int, tuple[int, float]] = {}
-        shown = self.shown
+        self._news = news = deque[Step]()
         number = uuid.uuid4().hex
         self._name = f"lfmkit-block-{number}"
         self._left = list(range(len(makers)))  # not sent yet
@@ -96,9 +97,8 @@ class _Run:
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": 2**60}):
             self._bundle = client.submit(bytes, piece, key=f"lfmkit-data-{number}")
 
-        def note(event: tuple[float, tuple[int, int, float]]) -> None:  # a client never forgets it: no self
-            k, done, loss = event[1]
-            shown[k] = done, loss
+        def note(event: tuple[float, list[tuple[Any, ...]]]) -> None:  # a client never forgets it: no self
+            news.extend(Step(*told) for told in event[1])
 
         client.subscribe_topic(self._name, note)
 
@@ -120,7 +120,6 @@ class _Run:
                     self._bundle,
                     k,
                     self._name,
-                    self.save_every,
                     key=f"{self._name}-{k}",
                     workers=[worker],
                     allow_other_workers=True,  # should this one die
@@ -132,8 +131,15 @@ class _Run:
         if self.client.status != "running":
             raise CancelledError
         for k in [k for k, (_, future) in self._sent.items() if future.done()]:
-            self.results[k] = (_, history) = self._sent.pop(k)[1].result()
-            self.shown[k] = history.steps, history.loss[-1][1]
+            self.results[k] = self._sent.pop(k)[1].result()
+
+    def news(self) -> list[Step]:
+        """Return what was reported since the last call."""
+        return [self._news.popleft() for _ in range(len(self._news))]
+
+    def end(self, k: int) -> None:
+        """Ask the worker that trains a block to end."""
+        self.client.run(_end, self._name, k, on_error="ignore")
 
     def stop(self) -> None:
         """Stop what is left; return when no worker trains for this run any more."""
@@ -154,7 +160,12 @@ class _Run:
                 self.client.run(gone, on_error="return")
 
 
-def _train(bundle: bytes, k: int, name: str, save_every: float) -> Result:
+def _end(name: str, k: int) -> None:
+    """Let the training of a block end, if it is this worker's."""
+    _ended.add((name, k))
+
+
+def _train(bundle: bytes, k: int, name: str) -> Result:
     """Make and run the trainer of one block on a worker, until it is done or nobody wants it any more."""
     from distributed import Reschedule, get_worker
     from distributed.protocol.serialize import deserialize_bytes
@@ -163,7 +174,7 @@ def _train(bundle: bytes, k: int, name: str, save_every: float) -> Result:
 
     worker = get_worker()
     task = worker.state.tasks[worker.get_current_task()]
-    told = 0.0
+    sent, waiting = 0.0, list[tuple[Any, ...]]()
 
     def wanted() -> None:
         if task.state != "executing":  # cancelled, or the caller is gone: Dask itself stops no running task
@@ -171,15 +182,19 @@ def _train(bundle: bytes, k: int, name: str, save_every: float) -> Result:
         if worker.status.name not in ("running", "paused"):  # it is about to leave: let another go on
             raise Reschedule
 
-    def report(done: int, loss: float) -> None:
-        nonlocal told
-        if time.monotonic() - told > 0.2:
-            told = time.monotonic()
-            worker.log_event(name, (k, done, loss))
+    def report(step: Step) -> bool:
+        nonlocal sent
+        waiting.append(tuple(step))
+        if time.monotonic() - sent > NEWS_SECONDS:
+            sent = time.monotonic()
+            worker.log_event(name, list(waiting))
+            waiting.clear()
+        return (name, k) in _ended
 
     with _alone(wanted), threads(1):
         trainer = deserialize_bytes(bundle)[k]()
-        history = trainer.run(report, save_every, wanted)
+        history = trainer.run(report, wanted)
+        worker.log_event(name, waiting)
         return {name: value.cpu() for name, value in trainer.block.state_dict().items()}, history
 
 

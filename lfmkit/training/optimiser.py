@@ -1,12 +1,15 @@
-"""Adam and its learning rate: the function under `torch.optim.Adam`, without that class.
+"""Optimisers: Adam by the function under `torch.optim.Adam`, or any that a factory makes; the learning rate.
 
-The class loads torch's compiler when it is first used: a second, in every process that trains.
+The class `torch.optim.Adam` loads torch's compiler when it is first used: a second, in every process that
+trains.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +21,7 @@ class Adam:
 
     Args:
         weights: What is trained; their `grad` is read at each step.
-        lr: Learning rate; set it anew whenever it should change.
+        lr: Learning rate; set it whenever it should change.
         betas: Decay of the averages of the gradient and of its square.
         eps: Added to the root of the latter.
 
@@ -75,11 +78,107 @@ class Adam:
             maximize=False,
         )
 
-    def restore(self, state: Sequence[Mapping[str, Tensor]]) -> None:
-        """Take up the `state` that another one was left in."""
-        for ours, theirs in zip(self.state, state, strict=True):
-            for name, tensor in ours.items():
-                tensor.copy_(theirs[name])
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the state, named by the number of the weight and what it is."""
+        return {f"{i}.{name}": tensor for i, own in enumerate(self.state) for name, tensor in own.items()}
+
+    def numbers(self) -> dict[str, Any]:
+        """Return what else belongs to the state: nothing."""
+        return {}
+
+    def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+        """Take up the state that another one was left in."""
+        for name, tensor in self.tensors().items():
+            tensor.copy_(tensors[name])
+
+
+class FromTorch:
+    """An optimiser of torch, or one made like them, in the form that the training loop uses.
+
+    Args:
+        inner: The optimiser. Its groups keep the ratios that their learning rates begin with.
+        lr: The learning rate it was made with.
+
+    Raises:
+        TypeError: It is not an optimiser.
+    """
+
+    def __init__(self, inner: Any, lr: float) -> None:
+        needed = ("param_groups", "step", "state_dict", "load_state_dict")
+        if not all(hasattr(inner, name) for name in needed):
+            raise TypeError(
+                f"optimizer= must make an optimiser like those of torch.optim, but made {inner!r}"
+            )
+        self.inner, self._lr = inner, lr
+        self._shares = [group["lr"] / lr for group in self.param_groups]
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups of weights; loading a state makes new ones."""
+        groups: list[dict[str, Any]] = self.inner.param_groups
+        return groups
+
+    @property
+    def lr(self) -> float:
+        """The learning rate."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        self._lr = value
+        for group, share in zip(self.param_groups, self._shares, strict=True):
+            group["lr"] = value * share
+
+    def step(self) -> None:
+        """Move the weights against their gradients."""
+        self.inner.step()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors of the state, named by the number of the weight and what they are."""
+        return {name: value for name, value in self._state() if isinstance(value, Tensor)}
+
+    def numbers(self) -> dict[str, Any]:
+        """Return the plain numbers of the state.
+
+        Raises:
+            ValueError: The state has something that is neither a tensor nor a number.
+        """
+        rest = {name: value for name, value in self._state() if not isinstance(value, Tensor)}
+        for name, value in rest.items():
+            if not (value is None or isinstance(value, (bool, int, float, str))):
+                raise ValueError(
+                    f"{type(self.inner).__name__} keeps {type(value).__name__} under {name!r}, which no "
+                    "state file holds: train without out=, or use another optimizer="
+                )
+        return rest
+
+    def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+        """Take up the state that another one was left in."""
+        state: dict[int, dict[str, Any]] = {}
+        for name, value in {**tensors, **numbers}.items():
+            number, _, kind = name.partition(".")
+            state.setdefault(int(number), {})[kind] = value
+        self.inner.load_state_dict({**self.inner.state_dict(), "state": state})
+
+    def _state(self) -> list[tuple[str, Any]]:
+        state = self.inner.state_dict()["state"]
+        return [(f"{i}.{name}", value) for i, own in state.items() for name, value in own.items()]
+
+
+def made(factory: Callable[..., Any] | None, weights: Sequence[Tensor], lr: float) -> Adam | FromTorch:
+    """Return the optimiser of a block: what the factory makes of its weights and lr=, or Adam."""
+    if factory is None:
+        return Adam(weights, lr, betas=(0.9, 0.99))
+    return FromTorch(factory(list(weights), lr=lr), lr)
+
+
+def described(factory: Callable[..., Any], weights: Sequence[Tensor], lr: float) -> dict[str, Any]:
+    """Return what a factory makes, as plain data: the class, and the numbers of each group of weights."""
+    inner = made(factory, weights, lr)
+    assert isinstance(inner, FromTorch)
+    groups = [{k: v for k, v in group.items() if k != "params"} for group in inner.param_groups]
+    plain = json.loads(json.dumps(groups, default=repr))
+    return {"class": f"{type(inner.inner).__module__}:{type(inner.inner).__qualname__}", "groups": plain}
 
 
 def learning_rate_factor(step: int, steps: int, warmup: float) -> float:

@@ -89,13 +89,9 @@ class RunFolder:
 
 def digest(flow: Flow) -> str:
     """Return the SHA-256 of a flow's shape (steps, paths, couplings) and weights."""
-    blocks = [checkpoints.describe(block) for block in flow.chain]
-    shape = repr(
-        [
-            (block.gamma, about["path"], about["coupling"])
-            for block, about in zip(flow.chain, blocks, strict=True)
-        ]
-    )
+    described = [checkpoints.describe(block) for block in flow.chain]
+    gammas = [block.gamma for block in flow.chain]
+    shape = repr([(gamma, b["path"], b["coupling"]) for gamma, b in zip(gammas, described, strict=True)])
     return _sha256(flow.state_dict().values(), shape)
 
 

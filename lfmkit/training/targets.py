@@ -12,29 +12,39 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Generator, Tensor
 
-from lfmkit import couplings, paths, schedules
+from lfmkit import couplings, schedules
+from lfmkit.flows.block import Block
 from lfmkit.flows.guidance import with_flag
-from lfmkit.training.pool import take
-from lfmkit.utils.references import choose
+from lfmkit.paths import is_noisy
+from lfmkit.training.pool import Pool, take
+from lfmkit.training.times import Power, Times
 
-BINS = 16  # bins of t in which `Averaged` chooses its cells
-TOGETHER = 32  # groups of it whose means are computed at a time: few, so that they stay in the cache
+TIME_BINS = 16  # bins of t in which `Averaged` chooses its cells
+GROUPS_PER_CHUNK = 32  # groups of it whose means are computed at a time: few, so that they stay in the cache
 
 
 class Batch(NamedTuple):
-    """Places x_t (n, d), times t (n,), velocities to be learned there (n, d), and conditions or None."""
+    """Samples to train on.
+
+    Attributes:
+        x: Places x_t, shape (n, d).
+        t: Times, shape (n,).
+        velocity: Velocities to be learned there, shape (n, d).
+        cond: Conditions as networks see them, shape (n, c + 1), or None.
+        r: Second times of objectives that ask for one, shape (n,), or None.
+    """
 
     x: Tensor
     t: Tensor
     velocity: Tensor
     cond: Tensor | None = None
+    r: Tensor | None = None
 
     def part(self, first: int, n: int) -> Batch:
         """Return n samples of it, from number `first` on."""
         some = slice(first, first + n)
-        return Batch(
-            self.x[some], self.t[some], self.velocity[some], None if self.cond is None else self.cond[some]
-        )
+        cond, r = (None if part is None else part[some] for part in (self.cond, self.r))
+        return Batch(self.x[some], self.t[some], self.velocity[some], cond, r)
 
 
 class Targets(Protocol):
@@ -48,38 +58,26 @@ class Pairs:
     """Velocities of single paths between x_l and x_r.
 
     Args:
-        data: What the pool is made of: rows (n, d), or images as `pools.take` knows them.
+        pool: Rows to draw from, with their conditions and partners.
         T: OU time by which the rows are diffused to give x_l; 0 takes them as they are.
-        gamma: The block's step size.
-        path: Name of its path.
-        coupling: Name of its coupling.
-        partners: x_r of each row, for the coupling "pairs".
-        cond: Condition of each row, shape (rows, c).
+        block: The block, for its step size, path and coupling.
+        times: Distribution of t.
         drop: Share of the samples that are shown without their condition, for guidance.
-        near_data: p in t = u^p with u uniform, which is Beta(1/p, 1): above 1 there are more times near the
-            data end t = 0, where edges and atoms show.
         flip: Mirror images from left to right, half of the time.
     """
 
     def __init__(
         self,
-        data: Tensor,
+        pool: Pool,
         T: float,
-        gamma: float,
-        path: paths.Path | str,
-        coupling: couplings.Coupling | str,
-        partners: Tensor | None = None,
-        cond: Tensor | None = None,
+        block: Block,
+        times: Times = Power(1.0),
         drop: float = 0.0,
-        near_data: float = 1.0,
         flip: bool = False,
     ) -> None:
-        self.near_data, self.flip = near_data, flip
-        self.data, self.T, self.gamma = data, T, gamma
-        self.path = choose(path, paths.PATHS, "path")
-        self.coupling = choose(coupling, couplings.COUPLINGS, "coupling")
-        self.noisy = paths.is_noisy(self.path, gamma)
-        self.partners, self.cond, self.drop = partners, cond, drop
+        self.pool, self.T, self.times, self.drop, self.flip = pool, T, times, drop, flip
+        self.gamma, self.path, self.coupling = block.gamma, block.path, block.coupling
+        self.noisy = is_noisy(self.path, self.gamma)
 
     def ends(self, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
         """Return n pairs x_l, x_r, each (n, d); rows are drawn with replacement."""
@@ -89,25 +87,25 @@ class Pairs:
         """Return n samples, t on [0, 1)."""
         rows = self._rows(n, generator)
         x_l, x_r = self._ends(rows, generator)
-        t = torch.rand(n, generator=generator, dtype=x_l.dtype, device=x_l.device) ** self.near_data
+        t = self.times(torch.rand(n, generator=generator, dtype=x_l.dtype, device=x_l.device))
         curves = (c[:, None] for c in self.path(t, self.gamma))
         alpha, beta, d_alpha, d_beta, sigma, d_sigma = curves
         x, velocity = alpha * x_l + beta * x_r, d_alpha * x_l + d_beta * x_r
         if self.noisy:
             e = couplings.gaussian(x_l, self.gamma, generator)
             x, velocity = x + sigma * e, velocity + d_sigma * e
-        if self.cond is None:
+        if self.pool.cond is None:
             return Batch(x, t, velocity)
         kept = torch.rand(n, 1, generator=generator, dtype=x.dtype, device=x.device) >= self.drop
-        return Batch(x, t, velocity, with_flag(self.cond[rows], kept))
+        return Batch(x, t, velocity, with_flag(self.pool.cond[rows], kept))
 
     def _rows(self, n: int, generator: Generator) -> Tensor:
-        return torch.randint(len(self.data), (n,), generator=generator, device=generator.device)
+        return torch.randint(len(self.pool.x), (n,), generator=generator, device=generator.device)
 
     def _ends(self, rows: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        x_l = take(self.data, rows, generator, self.flip)
-        if self.partners is not None:
-            return x_l, self.partners[rows]
+        x_l = take(self.pool.x, rows, generator, self.flip)
+        if self.pool.partners is not None:
+            return x_l, self.pool.partners[rows]
         if self.T > 0:
             x_l = couplings.ou(x_l, self.T, generator)
         return x_l, self.coupling(x_l, self.gamma, generator)
@@ -129,8 +127,7 @@ class Averaged:
     Args:
         data: Rows in the order of `kd_order`, shape (rows, d).
         T: OU time at the block's data side.
-        gamma: The block's step size.
-        path: Name of its path.
+        block: The block, for its step size and path.
         seed: Seed of the choice of cells.
         group: Members of a group.
         share: Samples x_t that share a group.
@@ -140,37 +137,36 @@ class Averaged:
         self,
         data: Tensor,
         T: float,
-        gamma: float,
-        path: paths.Path | str,
+        block: Block,
         seed: int = 0,
         group: int = 256,
         share: int = 16,
     ) -> None:
         self.data = data
-        self.T, self.gamma, self.path = T, gamma, choose(path, paths.PATHS, "path")
+        self.T, self.gamma, self.path = T, block.gamma, block.path
         self.group, self.share = min(group, len(data)), share
-        self.levels = torch.zeros(BINS, dtype=torch.long, device=data.device)
+        self.levels = torch.zeros(TIME_BINS, dtype=torch.long, device=data.device)
         generator = torch.Generator(data.device).manual_seed(seed)
         sizes = []
         finest = int(math.log2(len(data) / self.group))
         for level in range(finest + 1):
             self.levels.fill_(level)
-            batch = self.draw(32 * self.share * BINS, generator)
+            batch = self.draw(32 * self.share * TIME_BINS, generator)
             square = batch.velocity.square().mean(1)
-            bins = (batch.t * BINS).long().clamp(max=BINS - 1)
-            sizes.append(torch.zeros(BINS).to(square).index_add_(0, bins, square))
+            bins = (batch.t * TIME_BINS).long().clamp(max=TIME_BINS - 1)
+            sizes.append(torch.zeros(TIME_BINS).to(square).index_add_(0, bins, square))
         self.levels = torch.stack(sizes).argmin(0)
 
     def draw(self, n: int, generator: Generator) -> Batch:
         """Return n samples in random order, t stratified over its bins."""
         data, share, device = self.data, self.share, self.data.device
         groups = -(-n // share)
-        bins = torch.randperm(groups, generator=generator, device=device) % BINS
+        bins = torch.randperm(groups, generator=generator, device=device) % TIME_BINS
         u = torch.rand(groups, share, generator=generator, device=device).to(data)
-        t = (bins[:, None] + u) / BINS  # (groups, share)
+        t = (bins[:, None] + u) / TIME_BINS  # (groups, share)
         parts = [
             self._velocities(t_part, self.levels[bin_part], generator)
-            for t_part, bin_part in zip(t.split(TOGETHER), bins.split(TOGETHER), strict=True)
+            for t_part, bin_part in zip(t.split(GROUPS_PER_CHUNK), bins.split(GROUPS_PER_CHUNK), strict=True)
         ]
         order = torch.randperm(groups * share, generator=generator, device=device)[:n]
         x, velocity = (torch.cat(part)[order] for part in zip(*parts, strict=True))

@@ -1,7 +1,7 @@
 """The processes that train one block together: this one alone, or several, on several GPUs or machines.
 
 All of them draw the same batches, each computes the gradient of its own part, and the parts are summed by one
-reduction a step. So what is learned does not depend on how many they are, but for rounding.
+reduction a step. So what is learned does not depend on how many they are, up to rounding.
 """
 
 from __future__ import annotations
@@ -57,6 +57,14 @@ class Team:
         total = self._accelerator.reduce(flat, "sum")
         parts = total.split([tensor.numel() for tensor in tensors])
         torch._foreach_copy_(list(tensors), [part.view_as(t) for part, t in zip(parts, tensors, strict=True)])
+
+    def agree(self, wish: bool) -> bool:
+        """Return whether any of the processes wishes it."""
+        if self._accelerator is None or self.size == 1:
+            return wish
+        count = torch.tensor(float(wish), device=self._accelerator.device)
+        self.add([count])
+        return bool(count > 0)
 
     def lead(self, work: Callable[[], T]) -> T:
         """Do some work in the leading process first, then in the others; return what it gave here."""

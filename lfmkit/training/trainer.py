@@ -17,62 +17,24 @@ import torch
 from torch import nn
 
 from lfmkit.flows.block import Block
-from lfmkit.training.early_stopping import LOOKS, HeldOut
-from lfmkit.training.gradients import PRECISIONS, Gradients
-from lfmkit.training.optimiser import Adam, learning_rate_factor
+from lfmkit.training import optimiser
+from lfmkit.training.early_stopping import LOOKS_PER_RUN, HeldOut
+from lfmkit.training.gradients import Gradients
+from lfmkit.training.objectives import drawn
+from lfmkit.training.optimiser import learning_rate_factor
+from lfmkit.training.settings import Settings
 from lfmkit.training.targets import Batch, Pairs, Targets
+from lfmkit.utils.progress import Step
 from lfmkit.utils.tensors import read_tensors, write_tensors
 
-HISTORY = 100  # records of the loss kept over a run
-CHUNK = 16  # batches drawn at a time
-MEASURED = 2**25  # numbers whose moments are measured at most
-EMA_EVERY = 5  # steps between updates of the average
-RARE = 20  # times as long as writing the state takes, is what passes at least until it is written again
+RECORDS_PER_RUN = 100  # of the loss
+BATCHES_PER_DRAW = 16
+NUMBERS_MEASURED = 2**25  # whose moments are measured, at most
+STEPS_PER_AVERAGE = 5  # between updates of the average of the weights
+SAVE_PAUSE = 20  # least pause between writes of the state, in times that the last one took
+SEEDS_PER_BLOCK = 1_000_003
 
-Report = Callable[[int, float], None]  # called now and then with (steps done, mean loss since the last call)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a block is trained.
-
-    Args:
-        steps: Optimiser steps.
-        batch: Samples a step.
-        lr: Peak learning rate of Adam.
-        warmup: Share of the steps in which lr rises, before it falls to 0 along a cosine.
-        clip: Largest gradient norm; None for no clipping.
-        ema: How far the average of the weights reaches back, as a share of the steps done; 0 for none.
-        seed: Seed of all random draws.
-        precision: "float32", or "bf16" or "fp16" to evaluate the network in.
-
-    Raises:
-        ValueError: A number is out of its range.
-    """
-
-    steps: int = 5000
-    batch: int = 1024
-    lr: float = 6e-3
-    warmup: float = 0.02
-    clip: float | None = None
-    ema: float = 0.1
-    seed: int = 0
-    precision: str = "float32"
-
-    def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"unknown precision {self.precision!r}: choose one of {', '.join(PRECISIONS)}")
-        for name in ("steps", "batch"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number >= 1, got {value!r}")
-        if not (self.lr > 0 and math.isfinite(self.lr)):
-            raise ValueError(f"lr must be positive and finite, got {self.lr}")
-        for name in ("warmup", "ema"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
-        if self.clip is not None and not self.clip > 0:
-            raise ValueError(f"clip must be positive or None, got {self.clip}")
+Report = Callable[[Step], object]  # called now and then; true when this block shall train no longer
 
 
 @dataclass
@@ -86,6 +48,7 @@ class History:
         loss: (step, mean loss since the previous record), about 100 over the run.
         val: (step, loss of the averaged weights on held-out rows), about 25 a run.
         best: Step of the weights that were kept; the last one without held-out rows.
+        stopped: Whether a callback ended the training.
     """
 
     steps: int = 0
@@ -94,13 +57,15 @@ class History:
     loss: list[tuple[int, float]] = field(default_factory=list)
     val: list[tuple[int, float]] = field(default_factory=list)
     best: int = 0
+    stopped: bool = False
 
     @classmethod
     def from_json(cls, past: dict[str, Any]) -> History:
         """Return what `dataclasses.asdict` has made plain data of."""
         curves = {name: [(k, v) for k, v in past.get(name, [])] for name in ("loss", "val")}
         spent = past.get("core_seconds", past["seconds"])
-        return cls(past["steps"], past["seconds"], spent, **curves, best=past.get("best", past["steps"]))
+        best, stopped = past.get("best", past["steps"]), past.get("stopped", False)
+        return cls(past["steps"], past["seconds"], spent, **curves, best=best, stopped=stopped)
 
 
 class Trainer:
@@ -126,33 +91,30 @@ class Trainer:
         state_file: Path | None = None,
         held_out: HeldOut | None = None,
         gradients: Gradients | None = None,
-        together: int = CHUNK,
+        together: int = BATCHES_PER_DRAW,
     ) -> None:
         self.held_out, self.together = held_out, together
-        self.gradients = gradients or Gradients(block, settings.precision)
+        self.gradients = gradients or Gradients(block, settings.training)
         self.block, self.targets, self.settings, self.state_file = block, targets, settings, state_file
         self.history = History()
         self.weights = self.gradients.weights
         self.average = [p.detach().clone() for p in self.weights]
         device = self.weights[0].device
-        self.generator = torch.Generator(device).manual_seed(settings.seed * 1_000_003 + index)
-        self.optimiser = Adam(self.weights, settings.lr, betas=(0.9, 0.99))
+        self.index, self._seed = index, settings.seed * SEEDS_PER_BLOCK + index
+        self.generator = torch.Generator(device).manual_seed(self._seed)
+        self.optimiser = optimiser.made(settings.training.optimizer, self.weights, settings.lr)
         self._loss_sum, self._loss_count = torch.zeros((), device=device), 0
         self._chunk: Batch | None = None
         self._chunk_start = self.generator.get_state()
 
-    def run(
-        self,
-        report: Report | None = None,
-        save_every: float = 10.0,
-        wanted: Callable[[], None] | None = None,
-    ) -> History:
+    def run(self, report: Report | None = None, wanted: Callable[[], None] | None = None) -> History:
         """Train to the last step and leave the averaged weights in the block, or the best held-out ones.
 
+        The state file is written every `save_every` seconds, or less often where writing it takes long: that
+        costs a twentieth of the time at most. With 0 it is written after every step.
+
         Args:
-            report: Called about every 20 steps.
-            save_every: Seconds between writes of the state file, or more where writing it takes long: they
-                cost a twentieth of the time at most. 0 writes it after every step.
+            report: Called about a hundred times; what is true ends the training of this block.
             wanted: Called before every step; raises when nobody waits for the result any more.
 
         Raises:
@@ -161,12 +123,12 @@ class Trainer:
         if self.state_file is not None and self.state_file.exists():
             self._restore(self.state_file)
         settings, history, team = self.settings, self.history, self.gradients.team
-        every = max(1, settings.steps // HISTORY)
+        every = max(1, settings.steps // RECORDS_PER_RUN)
         resumed, started, saved = history.seconds, time.perf_counter(), time.perf_counter()
-        pause = save_every
+        pause = save_every = settings.training.save_every
         spent, busy = history.core_seconds, self._busy()
-        looks = every * max(1, HISTORY // LOOKS)
-        while history.steps < settings.steps and not self._given_up():
+        looks = every * max(1, RECORDS_PER_RUN // LOOKS_PER_RUN)
+        while history.steps < settings.steps and not (history.stopped or self._given_up()):
             if wanted is not None:
                 wanted()
             self._step(history.steps)
@@ -176,16 +138,17 @@ class Trainer:
             history.core_seconds = spent + self._busy() - busy
             if history.steps % every == 0 or history.steps == settings.steps:
                 self._record()
-                if report is not None and team.leads:
-                    report(history.steps, history.loss[-1][1])
-            if self.held_out is not None and (history.steps % looks == 0 or history.steps == settings.steps):
+                if report is not None:
+                    history.stopped = team.agree(team.leads and bool(report(self._told())))
+            last = history.steps == settings.steps or history.stopped
+            if self.held_out is not None and (last or history.steps % looks == 0):
                 average = self.average if self._averages else self.weights
                 seen = self.held_out.look(self.block, self.weights, average, history.steps, team)
                 history.val.append((history.steps, seen))
             if self.state_file is not None and team.leads and now - saved > pause:
                 self._save(self.state_file)
                 saved = time.perf_counter()
-                pause = save_every and max(save_every, RARE * (saved - now))
+                pause = save_every and max(save_every, SAVE_PAUSE * (saved - now))
         if self.state_file is not None and team.leads:
             self._save(self.state_file)
         history.best = history.steps
@@ -197,13 +160,13 @@ class Trainer:
                     )
                 torch._foreach_copy_(self.weights, self.held_out.weights)
                 history.best = self.held_out.step
-            elif self._averages:
+            elif self._averages and history.steps >= STEPS_PER_AVERAGE:
                 torch._foreach_copy_(self.weights, self.average)
         return history
 
     @property
     def _averages(self) -> bool:
-        return self.settings.ema > 0 and self.settings.steps >= EMA_EVERY
+        return self.settings.training.ema > 0 and self.settings.steps >= STEPS_PER_AVERAGE
 
     def _busy(self) -> float:
         """Return the seconds this thread has computed, and those that help it with a step on the CPU."""
@@ -214,17 +177,25 @@ class Trainer:
     def _given_up(self) -> bool:
         return self.held_out is not None and self.held_out.gave_up(self.history.steps, self.settings.steps)
 
+    def _told(self) -> Step:
+        history, settings = self.history, self.settings
+        val = history.val[-1][1] if history.val else math.nan
+        return Step(self.index, history.steps, settings.steps, history.loss[-1][1], self.optimiser.lr, val)
+
     def _step(self, k: int) -> None:
-        settings = self.settings
-        self.optimiser.lr = settings.lr * learning_rate_factor(k, settings.steps, settings.warmup)
-        loss, scaler = self.gradients(self._batch(k)), self.gradients.scaler
-        if settings.clip is not None:
+        settings, training = self.settings, self.settings.training
+        self.optimiser.lr = settings.lr * learning_rate_factor(k, settings.steps, training.warmup)
+        batch, scaler = self._batch(k), self.gradients.scaler
+        own = (self._seed * SEEDS_PER_BLOCK + k) * self.gradients.team.size + self.gradients.team.rank
+        self.gradients.generator.manual_seed(own % 2**63)
+        loss = self.gradients(batch)
+        if training.clip is not None:
             scaler.unscale_(self.optimiser)  # type: ignore[arg-type]  # it asks for param_groups only
-            nn.utils.clip_grad_norm_(self.weights, settings.clip, foreach=True)
+            nn.utils.clip_grad_norm_(self.weights, training.clip, foreach=True)
         scaler.step(self.optimiser)  # type: ignore[arg-type]
         scaler.update()
-        if settings.ema > 0 and (k + 1) % EMA_EVERY == 0:
-            weight = min(1.0, EMA_EVERY / (1 + settings.ema * (k + 1)))
+        if training.ema > 0 and (k + 1) % STEPS_PER_AVERAGE == 0:
+            weight = min(1.0, STEPS_PER_AVERAGE / (1 + training.ema * (k + 1)))
             torch._foreach_lerp_(self.average, [w.detach() for w in self.weights], weight)
         self._loss_sum += loss
         self._loss_count += 1
@@ -235,7 +206,8 @@ class Trainer:
         if place == 0:
             self._chunk_start = self.generator.get_state()
         if place == 0 or self._chunk is None:
-            self._chunk = self.targets.draw(self.together * size, self.generator)
+            objective = self.settings.training.objective
+            self._chunk = drawn(objective, self.targets, self.together * size, self.generator)
         return self._chunk.part(place * size, size)
 
     def _record(self) -> None:
@@ -243,7 +215,7 @@ class Trainer:
         if not math.isfinite(mean):
             raise RuntimeError(
                 f"the loss is no longer finite at step {self.history.steps}: lower lr "
-                f"(now {self.settings.lr}), or set clip"
+                f"(now {self.settings.lr}), or set training=Training(clip=…)"
             )
         self.history.loss.append((self.history.steps, mean))
         self._loss_sum.zero_()
@@ -257,9 +229,10 @@ class Trainer:
         tensors = {"generator": start, "loss_sum": self._loss_sum}
         for i, (weight, average) in enumerate(zip(self.weights, self.average, strict=True)):
             tensors |= {f"weight.{i}": weight, f"average.{i}": average}
-            tensors |= {f"optimiser.{i}.{k}": v for k, v in self.optimiser.state[i].items()}
-        about = {"history": asdict(self.history), "loss_count": self._loss_count}
+        tensors |= {f"optimiser.{name}": tensor for name, tensor in self.optimiser.tensors().items()}
+        about: dict[str, Any] = {"history": asdict(self.history), "loss_count": self._loss_count}
         about["scaler"] = self.gradients.scaler.state_dict()
+        about["optimiser"] = self.optimiser.numbers()
         if self.held_out is not None:
             best, about["held_out"] = self.held_out.state()
             tensors |= best
@@ -280,16 +253,12 @@ class Trainer:
             for i, (weight, average) in enumerate(zip(self.weights, self.average, strict=True)):
                 weight.copy_(tensors[f"weight.{i}"])
                 average.copy_(tensors[f"average.{i}"])
-        self.optimiser.restore(
-            [
-                {k: tensors[f"optimiser.{i}.{k}"] for k in state}
-                for i, state in enumerate(self.optimiser.state)
-            ]
-        )
+        state = {name.partition(".")[2]: t for name, t in tensors.items() if name.startswith("optimiser.")}
+        self.optimiser.restore(state, about.get("optimiser", {}))
 
 
 def measure_moments(block: Block, pairs: Pairs, seed: int = 0, n: int = 8192) -> None:
     """Put the second moments of the ends of n training pairs into a block, for its preconditioning."""
     generator = torch.Generator(block.moments.device).manual_seed(seed)
-    x_l, x_r = pairs.ends(min(n, max(256, MEASURED // pairs.data[0].numel())), generator)
+    x_l, x_r = pairs.ends(min(n, max(256, NUMBERS_MEASURED // pairs.pool.x[0].numel())), generator)
     block.moments.copy_(torch.stack([(a * b).mean() for a, b in ((x_l, x_l), (x_l, x_r), (x_r, x_r))]))

@@ -7,14 +7,36 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from tqdm import tqdm
 
 DELAY = 5.0  # seconds of work before a bar appears that nobody asked for
 
 T = TypeVar("T")
-Listener = Callable[[int, int, float], None]  # told (block, steps of it done, mean loss since the last call)
+
+
+class Step(NamedTuple):
+    """How far the training of a block is.
+
+    Attributes:
+        block: Number of the block; 0 is next to the data.
+        step: Steps done.
+        steps: Steps in all.
+        loss: Mean loss since the last report.
+        lr: Learning rate of the last step.
+        val: Latest loss on held-out rows; NaN without them, or before the first look.
+    """
+
+    block: int
+    step: int
+    steps: int
+    loss: float
+    lr: float
+    val: float
+
+
+Callback = Callable[[Step], object]  # what is true ends the training of that block
 
 
 def watched() -> bool:
@@ -33,9 +55,9 @@ class Progress:
         show: False prints nothing at all; a function is called instead of printing.
     """
 
-    def __init__(self, steps: Sequence[int], show: bool | Listener = True) -> None:
-        self._listener = show if callable(show) else None
-        self.blocks, self.steps, self.show = len(steps), sum(steps), self._listener is None and bool(show)
+    def __init__(self, steps: Sequence[int], show: bool | Callback = True) -> None:
+        self._callback = show if callable(show) else None
+        self.blocks, self.steps, self.show = len(steps), sum(steps), self._callback is None and bool(show)
         self._done = [0] * len(steps)
         self._started = time.perf_counter()
         self._bar = tqdm(
@@ -45,14 +67,16 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def update(self, block: int, done: int, loss: float) -> None:
-        """Note that `done` steps of a block (0 is next to the data) are done, at this mean loss."""
-        if self._listener is not None and done > self._done[block]:
-            self._listener(block, done, loss)
-        self._bar.update(done - self._done[block])
-        self._done[block] = done
-        if loss == loss:  # not NaN: known by now
-            self._bar.set_postfix_str(f"block {block + 1}/{self.blocks} loss {loss:.4g}", refresh=False)
+    def update(self, step: Step) -> bool:
+        """Show how far a block is, or hand it on; return whether its training shall end."""
+        k = step.block
+        if step.step <= self._done[k]:  # of a block that a second worker had to begin again
+            return False
+        stop = self._callback is not None and bool(self._callback(step))
+        self._bar.update(step.step - self._done[k])
+        self._done[k] = step.step
+        self._bar.set_postfix_str(f"block {k + 1}/{self.blocks} loss {step.loss:.4g}", refresh=False)
+        return stop
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

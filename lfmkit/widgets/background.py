@@ -9,7 +9,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from lfmkit.flows.flow import Flow
-from lfmkit.training import fitting
+from lfmkit.training import Step, fitting
 
 Report = Callable[[float, float | None, float], None]  # (share done, loss, seconds)
 EVERY = 0.1  # seconds between two reports
@@ -72,14 +72,13 @@ class Training:
             error = caught
         self._done(error)
 
-    def _progress(self, block: int, step: int, loss: float) -> None:
+    def _progress(self, told: Step) -> None:
         if self._stop.is_set():
             raise Stopped
-        self._steps[block] = step
+        self._steps[told.block] = told.step
         now = time.perf_counter()
         if now - self._told > EVERY:
             self._told = now
             given = self.settings.get("steps", 5000)
             total = len(self._steps) * given if isinstance(given, int) else sum(given)  # type: ignore[call-overload]
-            known = loss if loss == loss else None
-            self._report(min(1.0, sum(self._steps) / total), known, now - self._started)
+            self._report(min(1.0, sum(self._steps) / total), told.loss, now - self._started)

@@ -9,6 +9,7 @@ from torchdiffeq import odeint
 import lfmkit
 from lfmkit import couplings, methods, nets, paths
 from lfmkit.solvers import Solver
+from lfmkit.training.pool import Pool
 from lfmkit.training.targets import Pairs
 
 SCHEDULES = [(), (0.2,), (0.05, 0.15, 0.4)]
@@ -55,8 +56,8 @@ def test_shapes_and_counts(field, x):
 
 def test_gradients_reach_every_parameter(flow, x):
     for block in flow.chain:
-        pairs = Pairs(x, 0.1, block.gamma, block.path, block.coupling)
-        block.loss(*pairs.draw(30, torch.Generator().manual_seed(0))).backward()
+        pairs = Pairs(Pool(x), 0.1, block)
+        block.loss(*pairs.draw(30, torch.Generator().manual_seed(0))[:4]).backward()
     for name, parameter in flow.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name

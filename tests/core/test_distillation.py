@@ -68,7 +68,9 @@ def test_students_do_in_few_steps_what_the_teacher_does_in_many(blocks, substeps
 
 
 def test_a_student_starts_from_the_teachers_block(teacher):
-    student, _ = distillation.distill(teacher, (1, 3), n=100, steps=1, lr=1e-12, ema=0.0, progress=False)
+    student, _ = distillation.distill(
+        teacher, (1, 3), n=100, steps=1, lr=1e-12, training=lfmkit.Training(ema=0.0), progress=False
+    )
     z, once = teacher.noise(50), Solver("euler", steps=1)
     free = teacher.chain[-1]
     with torch.no_grad():
@@ -79,7 +81,7 @@ def test_a_student_starts_from_the_teachers_block(teacher):
 
 def test_recorded_steps_lead_from_state_to_state(teacher):
     states = distillation.teacher_states(teacher, 30, 3, (4,))[0]
-    x, t, velocity, _ = distillation.Recorded(states).draw(200, torch.Generator().manual_seed(0))
+    x, t, velocity, *_ = distillation.Recorded(states).draw(200, torch.Generator().manual_seed(0))
     k = ((1 - t) * 3).round().long()
     for start, step, v in zip(x, k, velocity, strict=True):
         row = int((states[step] - start).norm(dim=1).argmin())

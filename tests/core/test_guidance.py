@@ -150,7 +150,9 @@ def test_flows_and_conditions_must_agree(data):
         lfmkit.fit(methods.fm(2, net=NET), x, cond=labels, steps=1)
     with pytest.raises(ValueError, match="takes a condition of 3 columns"):
         lfmkit.fit(methods.fm(2, net=NET, cond=3), x, steps=1)
-    with pytest.raises(ValueError, match="know no conditions"):
+    with pytest.raises(ValueError, match="take no conditions"):
         lfmkit.fit(methods.fm(2, net=NET, cond=3), x, cond=labels, steps=1, pool="ou", targets="averaged")
     with pytest.raises(ValueError, match="drop must lie"):
-        lfmkit.fit(methods.fm(2, net=NET, cond=3), x, cond=labels, steps=1, drop=1.5)
+        lfmkit.fit(
+            methods.fm(2, net=NET, cond=3), x, cond=labels, steps=1, training=lfmkit.Training(drop=1.5)
+        )

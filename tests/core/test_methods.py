@@ -11,6 +11,7 @@ from lfmkit import methods, nets, oracles, paths, schedules
 from lfmkit.flows.block import Block
 from lfmkit.flows.flow import Flow
 from lfmkit.solvers import Solver
+from lfmkit.training.pool import Pool
 from lfmkit.training.targets import Pairs
 from lfmkit.training.trainer import measure_moments
 
@@ -112,9 +113,9 @@ def test_vp_and_interflow_differ_in_their_clock_only():
 def test_preconditioning_predicts_the_target_moments(path, mixture):
     """c_skip x is the best linear guess of the velocity, c_out the size of what it misses, at each t."""
     block = methods.lfm(2, (), path, NET).chain[0]
-    pairs = Pairs(mixture.sample(100_000), 0.0, math.inf, path, "gaussian")
-    measure_moments(block, pairs, n=100_000)
-    x, t, velocity, _ = pairs.draw(400_000, torch.Generator().manual_seed(0))
+    source = Pairs(Pool(mixture.sample(100_000)), 0.0, block)
+    measure_moments(block, source, n=100_000)
+    x, t, velocity, *_ = source.draw(400_000, torch.Generator().manual_seed(0))
     scale, skip, out, _ = (c[:, None] for c in block._scales(t))
     rest = (velocity - skip * x) / out
     for part in torch.linspace(0, 1, 6)[:-1]:

@@ -41,7 +41,17 @@ def fit(pool, out, steps=STEPS, **more):
     """Train a small flow and return it."""
     x = torch.randn(3000, 2, generator=torch.Generator().manual_seed(0)) * 0.3 + 1
     flow = methods.lfm(2, (0.1, 0.4), net=nets.MLP(width=24, depth=2, fourier=6, scale=1.0))
-    lfmkit.fit(flow, x, pool=pool, out=out, steps=steps, batch=32, save_every=0.05, progress=False, **more)
+    lfmkit.fit(
+        flow,
+        x,
+        pool=pool,
+        out=out,
+        steps=steps,
+        batch=32,
+        training=lfmkit.Training(save_every=0.05),
+        progress=False,
+        **more,
+    )
     return flow
 
 
@@ -62,7 +72,9 @@ def push(out):
     """Train a small flow of two blocks: the second one's pool is 50 chunks."""
     x = torch.randint(256, (2000, 1, 2, 2), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     flow = methods.lfm(4, (0.3,), net=nets.MLP(width=16, depth=2, fourier=0))
-    lfmkit.fit(flow, x, val=x[:50], steps=100, batch=32, flip=True, out=out, progress=False)
+    lfmkit.fit(
+        flow, x, val=x[:50], steps=100, batch=32, training=lfmkit.Training(flip=True), out=out, progress=False
+    )
 
 
 def push_slowly(out):
@@ -88,7 +100,8 @@ def fit_together(out, place=None):
     integrate.POINTS_PER_SOLVE = PUSHED
     x = torch.randint(256, (500, 1, 2, 2), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     flow = methods.lfm(4, (0.3,), net=nets.MLP(width=16, depth=2, fourier=0))
-    call = {"steps": 150, "batch": 33, "flip": True, "clip": 1.0, "micro": 10, "save_every": 0.1}
     accelerator = Accelerator(cpu=True)
-    lfmkit.fit(flow, x, val=x[:50], out=out, progress=True, accelerator=accelerator, **call)
+    training = lfmkit.Training(flip=True, clip=1.0, save_every=0.1)
+    compute = lfmkit.Compute(micro=10, accelerator=accelerator)
+    lfmkit.fit(flow, x, val=x[:50], steps=150, batch=33, out=out, training=training, compute=compute)
     print(f"one of {accelerator.num_processes}")

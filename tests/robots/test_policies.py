@@ -261,7 +261,14 @@ def test_a_trained_policy_acts_well_in_four_evaluations(shown, schedule, each):
     """It passes the disc on both sides, where the mean of what it was shown leads into it."""
     framing, rows, cond = policies.framed(shown)
     flow = methods.lfm(framing.dim, schedule, net=NET, cond=framing.cond)
-    settings = {"steps": 600, "batch": 256, "lr": 3e-3, "drop": 0.0, "pool": "ou", "progress": False}
+    settings = {
+        "steps": 600,
+        "batch": 256,
+        "lr": 3e-3,
+        "training": lfmkit.Training(drop=0.0),
+        "pool": "ou",
+        "progress": False,
+    }
     lfmkit.fit(flow, rows, cond=cond, **settings)
     policy = policies.Policy(flow, framing, 4, Solver("euler", steps=each))
     found = rollouts.rollouts(policy, simulators.Detour(), 50, batch=50)

@@ -9,10 +9,12 @@ import lfmkit
 from lfmkit import data, methods, metrics, nets, oracles
 from lfmkit.training.chain import make_trainer
 from lfmkit.training.early_stopping import HeldOut
-from lfmkit.training.settings import Given
+from lfmkit.training.objectives import Velocity
+from lfmkit.training.pool import Pool
+from lfmkit.training.settings import Settings, Training
 from lfmkit.training.targets import Pairs
 from lfmkit.training.team import Team
-from lfmkit.training.trainer import History, Settings
+from lfmkit.training.trainer import History
 
 WIDE = nets.MLP(width=64, depth=3, fourier=32, scale=4.0)  # enough to learn 40 rows by heart
 GAUSSIAN = oracles.GaussianMixture([[0.0, 0.0]], 1.0)
@@ -47,7 +49,13 @@ def test_held_out_rows_keep_the_best_weights_and_stop_a_run_that_only_memorises(
 
 
 def test_patience_of_the_whole_run_never_stops_it():
-    log = lfmkit.fit(methods.fm(2, net=WIDE), few(), val=GAUSSIAN.sample(500), patience=1.0, **FEW).blocks[0]
+    log = lfmkit.fit(
+        methods.fm(2, net=WIDE),
+        few(),
+        val=GAUSSIAN.sample(500),
+        training=lfmkit.Training(patience=1.0),
+        **FEW,
+    ).blocks[0]
     assert log.steps == 1500
     assert len(log.val) == 25
     assert log.best < 1500
@@ -58,7 +66,7 @@ def test_looking_changes_no_step_of_the_training(rose):
     flows = [methods.fm(2, net=nets.MLP(width=32, depth=2, fourier=8)) for _ in range(2)]
     call = {"steps": 300, "batch": 64, "progress": False}
     plain = lfmkit.fit(flows[0], x, **call).blocks[0]
-    looked = lfmkit.fit(flows[1], x, val=apart, patience=1.0, **call).blocks[0]
+    looked = lfmkit.fit(flows[1], x, val=apart, training=lfmkit.Training(patience=1.0), **call).blocks[0]
     assert looked.loss == plain.loss
     assert torch.equal(state(flows[0]), state(flows[1])) == (looked.best == 300)
 
@@ -89,8 +97,9 @@ def test_workers_and_a_finished_run_give_the_same(tmp_path):
 
 def trainer(file=None):
     block = methods.fm(2, net=WIDE).chain[0]
-    settings = Settings(steps=600, batch=32)
-    return make_trainer(block, few(), Given(), 0.0, "pairs", settings, 0, file, GAUSSIAN.sample(200, seed=2))
+    settings = Settings(steps=600, batch=32, training=Training(save_every=0.0))
+    pool = Pool(few(), val=GAUSSIAN.sample(200, seed=2))
+    return make_trainer(block, pool, 0.0, settings, state_file=file)
 
 
 def test_an_interrupted_run_ends_where_a_whole_one_ends(tmp_path):
@@ -99,8 +108,8 @@ def test_an_interrupted_run_ends_where_a_whole_one_ends(tmp_path):
     assert whole.history.steps < 600  # it stops early
 
     def stop_at(step):
-        def report(done, loss):
-            if done >= step:
+        def report(told):
+            if told.step >= step:
                 raise KeyboardInterrupt
 
         return report
@@ -108,9 +117,9 @@ def test_an_interrupted_run_ends_where_a_whole_one_ends(tmp_path):
     file = tmp_path / "state.safetensors"
     for step in (6, 24, 48, 150, whole.history.steps - 10):
         with contextlib.suppress(KeyboardInterrupt):
-            trainer(file).run(stop_at(step), save_every=0.0)
+            trainer(file).run(stop_at(step))
     again = trainer(file)
-    again.run(save_every=0.0)
+    again.run()
     assert (again.history.val, again.history.best) == (whole.history.val, whole.history.best)
     assert all(torch.equal(a, b) for a, b in zip(again.weights, whole.weights, strict=True))
 
@@ -136,7 +145,7 @@ def test_conditions_have_no_held_out_rows():
 
 def test_the_samples_of_a_look_are_fixed():
     block = methods.fm(2, net=WIDE).chain[0]
-    held_out = HeldOut(Pairs(few(), 0.0, block.gamma, "linear", "gaussian"), 2, 0.5, torch.Generator())
+    held_out = HeldOut(Pairs(Pool(few()), 0.0, block), 2, Velocity(), 0.5, torch.Generator())
     weights = list(block.parameters())
     first = held_out.look(block, weights, weights, 10, Team())
     assert held_out.look(block, weights, weights, 20, Team()) == first

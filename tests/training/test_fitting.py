@@ -1,5 +1,8 @@
+import math
+
 import pytest
 import torch
+from asked import asked
 
 import lfmkit
 from lfmkit import methods, metrics, nets
@@ -56,17 +59,15 @@ def test_results_do_not_depend_on_workers(targets, several, x):
 @pytest.mark.parametrize(("pool", "workers"), [("pushed", 1), ("ou", 1), ("ou", 2)])
 def test_progress_may_be_a_function(pool, workers, x, capsys):
     flow, calls = new(), []
-    log = lfmkit.fit(
-        flow, x, steps=200, batch=16, pool=pool, workers=workers, progress=lambda *call: calls.append(call)
-    )
+    log = lfmkit.fit(flow, x, steps=200, batch=16, pool=pool, workers=workers, progress=calls.append)
     assert capsys.readouterr().out == ""
     for block, history in enumerate(log.blocks):
-        steps = [step for k, step, _ in calls if k == block]
+        steps = [told.step for told in calls if told.block == block]
         assert steps == sorted(set(steps))
         assert steps[-1] == 200
-        if workers == 1:  # workers are asked now and then
-            assert [(step, loss) for k, step, loss in calls if k == block] == history.loss
-            assert len(steps) == 100
+        assert [(told.step, told.loss) for told in calls if told.block == block] == history.loss
+        assert len(steps) == 100
+    assert all(told.steps == 200 and 0 <= told.lr <= 6e-3 and math.isnan(told.val) for told in calls)
 
 
 def test_seeds_matter(x):
@@ -85,7 +86,16 @@ def test_shuffled_pairs_have_no_averaged_targets(x):
 def test_warm_start_begins_where_the_block_before_ended(x):
     cold, warm = new(), new()
     for flow, start in ((cold, False), (warm, True)):
-        lfmkit.fit(flow, x, steps=30, lr=1e-9, batch=16, pool="pushed", warm_start=start, progress=False)
+        lfmkit.fit(
+            flow,
+            x,
+            steps=30,
+            lr=1e-9,
+            batch=16,
+            pool="pushed",
+            training=lfmkit.Training(warm_start=start),
+            progress=False,
+        )
     first, second = (warm.chain[k].state_dict() for k in (0, 1))
     names = [name for name in first if name.startswith("net.")]
     assert all(torch.allclose(first[name], second[name], atol=1e-6) for name in names)
@@ -159,7 +169,7 @@ def test_two_runs_cannot_share_a_folder(x, tmp_path):
 def test_bad_calls_write_nothing(keywords, message, x, tmp_path):
     flow = new()
     with pytest.raises(ValueError, match=message):
-        lfmkit.fit(flow, **{"x": x, "progress": False, "out": tmp_path / "run", **keywords})
+        lfmkit.fit(flow, **asked(**{"x": x, "progress": False, "out": tmp_path / "run", **keywords}))
     assert not (tmp_path / "run").exists()
     assert same(flow, new())
 
@@ -176,13 +186,22 @@ def test_flows_that_cannot_be_trained(x, tmp_path):
 def test_an_error_leaves_the_flow_as_it_was(x):
     flow = new()
     with pytest.raises(RuntimeError, match="no longer finite"):
-        lfmkit.fit(flow, x, steps=200, lr=1e30, warmup=0.0, progress=False)
+        lfmkit.fit(flow, x, steps=200, lr=1e30, training=lfmkit.Training(warmup=0.0), progress=False)
     assert same(flow, new())
 
 
 def test_an_error_in_a_worker_is_raised_here(x):
     with pytest.raises(RuntimeError, match="no longer finite"):
-        lfmkit.fit(new(), x, steps=200, lr=1e30, warmup=0.0, pool="ou", workers=2, progress=False)
+        lfmkit.fit(
+            new(),
+            x,
+            steps=200,
+            lr=1e30,
+            training=lfmkit.Training(warmup=0.0),
+            pool="ou",
+            workers=2,
+            progress=False,
+        )
 
 
 def test_progress_is_one_line_where_output_is_stored(x, capsys):
@@ -200,7 +219,7 @@ def test_an_exception_from_progress_stops_and_changes_nothing(workers, x):
     class EnoughError(Exception):
         pass
 
-    def stop(block, step, loss):
+    def stop(told):
         raise EnoughError
 
     flow = new()
@@ -217,9 +236,9 @@ def test_a_pool_may_stay_on_disk(tmp_path, monkeypatch):
     trained_on = []
 
     class Watched(chain.Pairs):
-        def __init__(self, data, *rest, **more):
-            trained_on.append(data.data_ptr())
-            super().__init__(data, *rest, **more)
+        def __init__(self, pool, *rest, **more):
+            trained_on.append(pool.x.data_ptr())
+            super().__init__(pool, *rest, **more)
 
     monkeypatch.setattr(chain, "Pairs", Watched)
     lfmkit.fit(new(), pool, steps=3, batch=8, pool="ou", out=tmp_path / "run", progress=False)
@@ -229,6 +248,6 @@ def test_a_pool_may_stay_on_disk(tmp_path, monkeypatch):
 @pytest.mark.parametrize("more", [{"near_data": 2.0}, {"precision": "bf16"}])
 def test_a_folder_is_for_one_call_also_where_settings_are_left_out(more, x, tmp_path):
     call = {"steps": 3, "batch": 8, "out": tmp_path / "run", "progress": False}
-    lfmkit.fit(new(), x, **call, **more)
+    lfmkit.fit(new(), x, **call, **asked(**more))
     with pytest.raises(ValueError, match=f"holds a run with {next(iter(more))}=.* instead of None"):
         lfmkit.fit(new(), x, **call)

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from asked import asked
+from drawn import pairs
 from torch import Generator
 
 import lfmkit
@@ -9,7 +11,7 @@ from lfmkit import Flow, Solver, budgets, data, methods, metrics, nets, pixels
 from lfmkit.solvers import joined
 from lfmkit.training.gradients import Gradients
 from lfmkit.training.pushing import pushed
-from lfmkit.training.targets import Pairs
+from lfmkit.training.settings import Execution
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
@@ -49,7 +51,7 @@ def test_flows_learn_the_same_there(pool, targets):
     for device in ("cpu", "cuda"):
         flow = methods.lfm(2, (0.2, 0.4), net=MLP)
         how = {"pool": pool, "targets": targets, "device": device, "progress": False}
-        log = lfmkit.fit(flow, x, steps=400, batch=512, clip=1.0, **how)
+        log = lfmkit.fit(flow, x, steps=400, batch=512, training=lfmkit.Training(clip=1.0), **how)
         assert next(flow.parameters()).device.type == device
         assert all(block.seconds > 0 for block in log.blocks)
         found.append(float(metrics.nll(flow, points(500))))
@@ -70,12 +72,12 @@ def test_solving_is_the_same_there():
 
 
 def test_a_run_goes_on_after_a_stop(tmp_path):
-    def stop(block, step, loss):
-        if block == 1 and step > 100:
+    def stop(told):
+        if told.block == 1 and told.step > 100:
             raise KeyboardInterrupt
 
     x, flows = points(), [methods.lfm(2, (0.3,), net=MLP) for _ in range(2)]
-    how = {"steps": 200, "batch": 256, "device": "cuda", "save_every": 0.0}
+    how = {"steps": 200, "batch": 256, "device": "cuda", "training": lfmkit.Training(save_every=0.0)}
     with pytest.raises(KeyboardInterrupt):
         lfmkit.fit(flows[0], x, out=tmp_path / "stopped", progress=stop, **how)
     lfmkit.fit(flows[0], x, out=tmp_path / "stopped", progress=False, **how)
@@ -97,11 +99,11 @@ def test_what_was_saved_there_opens_here(tmp_path):
 @pytest.mark.parametrize(("precision", "compiled"), [("bf16", False), ("fp16", False), ("bf16", True)])
 def test_images_in_half_precision_and_compiled(precision, compiled):
     losses = []
-    for how in ({}, {"precision": precision, "compiled": compiled}):
+    for how in ({"clip": 1.0}, {"clip": 1.0, "precision": precision, "compiled": compiled}):
         flow = methods.lfm(DIM, (0.2,), net=UNET)
         log = lfmkit.fit(
-            flow, images(), steps=100, batch=32, lr=1e-3, clip=1.0, pool="ou", device="cuda", progress=False,
-            **how,
+            flow, images(), steps=100, batch=32, lr=1e-3, pool="ou", device="cuda", progress=False,
+            **asked(**how),
         )  # fmt: skip
         losses.append([sum(loss for _, loss in block.loss[-20:]) / 20 for block in log.blocks])
     assert losses[1] == pytest.approx(losses[0], rel=0.1)
@@ -142,12 +144,12 @@ def little_memory():
 
 def test_batches_are_cut_when_memory_runs_out(little_memory):
     block = busy(methods.fm(DIM, net=UNET)).chain[0].to("cuda")
-    batch = Pairs(images().cuda(), 0, 1, "linear", "gaussian").draw(2048, Generator("cuda").manual_seed(3))
+    batch = pairs(images().cuda(), 0, 1, "linear", "gaussian").draw(2048, Generator("cuda").manual_seed(3))
     gradients = Gradients(block)
     loss = gradients(batch)
     assert 1 <= gradients.micro < 2048
     ours = torch.cat([weight.grad.flatten() for weight in gradients.weights])
-    small = Gradients(block, micro=16)
+    small = Gradients(block, how=Execution(micro=16))
     assert float(loss) == pytest.approx(float(small(batch)), rel=1e-3)
     theirs = torch.cat([weight.grad.flatten() for weight in small.weights])
     assert (ours - theirs).norm() < 0.01 * theirs.norm()
@@ -183,5 +185,5 @@ def test_with_an_accelerator(tmp_path):
 
     flow = methods.lfm(2, (0.3,), net=MLP)
     how = {"steps": 20, "batch": 64, "progress": False, "out": tmp_path / "run"}
-    lfmkit.fit(flow, points(), accelerator=Accelerator(), **how)
+    lfmkit.fit(flow, points(), compute=lfmkit.Compute(accelerator=Accelerator()), **how)
     assert next(flow.parameters()).device.type == "cuda"

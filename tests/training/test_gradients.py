@@ -1,11 +1,14 @@
+from dataclasses import replace
+
 import pytest
 import torch
+from drawn import pairs
 from torch import Generator
 
 import lfmkit
 from lfmkit import methods, nets
 from lfmkit.training.gradients import Gradients
-from lfmkit.training.targets import Pairs
+from lfmkit.training.settings import Execution, Training
 
 NET = nets.MLP(width=32, depth=2, fourier=8, scale=1.0)
 
@@ -17,21 +20,20 @@ def block():
 
 
 def batch(n=50):
-    return Pairs(torch.randn(200, 3, generator=Generator().manual_seed(0)), 0, 1, "linear", "gaussian").draw(
-        n, Generator().manual_seed(3)
-    )
+    x = torch.randn(200, 3, generator=Generator().manual_seed(0))
+    return pairs(x, 0, 1, "linear", "gaussian").draw(n, Generator().manual_seed(3))
 
 
-def found(**how):
+def found(precision="float32", **how):
     """Return the loss and the gradient, as one vector."""
-    gradients = Gradients(block(), **how)
+    gradients = Gradients(block(), Training(precision=precision), Execution(**how))
     loss = gradients(batch())
     return float(loss), torch.cat([weight.grad.flatten() for weight in gradients.weights]), gradients
 
 
 def test_it_is_the_gradient_of_the_mean_loss():
     other, loss = block(), 0.0
-    loss = other.loss(*batch())
+    loss = other.loss(*batch()[:4])
     loss.backward()
     wanted = torch.cat([weight.grad.flatten() for weight in other.parameters()])
     value, gradient, _ = found()
@@ -108,22 +110,28 @@ def test_half_precision_is_near(precision):
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_flows_learn_in_half_precision_and_go_on_bit_for_bit(precision, tmp_path):
     x = torch.randn(2000, 2, generator=Generator().manual_seed(0)) * 0.2 + 1
-    call = {"steps": 400, "batch": 64, "clip": 1.0, "precision": precision, "progress": False}
+    half = lfmkit.Training(clip=1.0, precision=precision)
+    call = {"steps": 400, "batch": 64, "training": half, "progress": False}
     whole = methods.fm(2, net=NET)
     lfmkit.fit(whole, x, out=tmp_path / "whole", **call)
     single = methods.fm(2, net=NET)
-    lfmkit.fit(single, x, **{**call, "precision": "float32"})
+    lfmkit.fit(single, x, **{**call, "training": lfmkit.Training(clip=1.0)})
     drawn, wanted = whole.sample(2000), single.sample(2000)
     assert (drawn.mean(0) - 1).abs().max() < 0.05
     assert 0 < (drawn - wanted).abs().mean() < 0.01  # the same noise
 
-    def stop(block, done, loss):
-        if done == 188:  # amid a chunk of batches
+    def stop(told):
+        if told.step == 188:  # amid a chunk of batches
             raise KeyboardInterrupt
 
     flow = methods.fm(2, net=NET)
     with pytest.raises(KeyboardInterrupt):
-        lfmkit.fit(flow, x, out=tmp_path / "halves", save_every=0.0, **{**call, "progress": stop})
+        lfmkit.fit(
+            flow,
+            x,
+            out=tmp_path / "halves",
+            **{**call, "training": replace(half, save_every=0.0), "progress": stop},
+        )
     lfmkit.fit(flow, x, out=tmp_path / "halves", **call)
     ours, theirs = flow.state_dict(), whole.state_dict()
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
@@ -131,7 +139,7 @@ def test_flows_learn_in_half_precision_and_go_on_bit_for_bit(precision, tmp_path
 
 def test_unknown_precision():
     with pytest.raises(ValueError, match="unknown precision 'half': choose one of float32, bf16, fp16"):
-        lfmkit.fit(methods.fm(2, net=NET), torch.randn(9, 2), precision="half")
+        lfmkit.fit(methods.fm(2, net=NET), torch.randn(9, 2), training=lfmkit.Training(precision="half"))
 
 
 def test_a_compiled_loss_is_the_same(monkeypatch):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from asked import asked
 from daskprocesses import end, start, start_scheduler, start_workers
 
 import lfmkit
@@ -77,13 +78,15 @@ def test_a_cluster_trains_what_this_process_trains(targets, client, x, tmp_path,
     here, there, calls = new(), new(), []
     lfmkit.fit(here, x, **call, progress=False)
     monkeypatch.chdir(tmp_path)  # the workers' current folder is another one
-    listen = {"progress": lambda *call: calls.append(call)}
-    log = lfmkit.fit(there, x, **call, **listen, client=client, out="run")
+    listen = {"progress": calls.append}
+    log = lfmkit.fit(there, x, **call, **listen, compute=lfmkit.Compute(client=client), out="run")
     assert same(here, there)
     assert same(lfmkit.load(tmp_path / "run"), here)
     assert [block.steps for block in log.blocks] == [60, 20, 40]
     assert log.core_seconds > 0
-    assert {k: step for k, step, _ in calls} == {0: 60, 1: 20, 2: 40}
+    assert {told.block: told.step for told in calls} == {0: 60, 1: 20, 2: 40}
+    for k, block in enumerate(log.blocks):
+        assert [(told.step, told.loss) for told in calls if told.block == k] == block.loss
     assert capsys.readouterr() == ("", "")
     wait_until(lambda: client.run_on_scheduler(lambda dask_scheduler: not dask_scheduler.tasks))  # all let go
     again = new()  # found finished, without a cluster
@@ -94,7 +97,7 @@ def test_a_flow_of_one_block_needs_no_pool(client, x):
     here, there = (methods.fm(2, net=NET, cond=1) for _ in range(2))
     call = {"steps": 20, "batch": 32, "cond": x[:, :1].sign(), "progress": False}
     lfmkit.fit(here, x, **call)
-    lfmkit.fit(there, x, **call, client=client)
+    lfmkit.fit(there, x, **call, compute=lfmkit.Compute(client=client))
     assert same(here, there)
 
 
@@ -113,7 +116,7 @@ class Bent(torch.nn.Module):
     torch.manual_seed(0)
     flow = lfmkit.Flow([lfmkit.Block(own["Bent"](), 0.1, "linear", "ou")], 2)
     before = next(flow.parameters()).clone()
-    lfmkit.fit(flow, x, steps=20, batch=32, pool="ou", progress=False, client=client)
+    lfmkit.fit(flow, x, steps=20, batch=32, pool="ou", progress=False, compute=lfmkit.Compute(client=client))
     assert not torch.equal(next(flow.parameters()), before)
 
 
@@ -127,7 +130,8 @@ def test_a_worker_ends_in_the_middle_of_a_block(how, shared, client, x, tmp_path
     async def leave(dask_worker):  # as at the end of its lifetime; its nanny starts another
         await dask_worker.close_gracefully(restart=True)
 
-    def listen(block, step, loss):
+    def listen(told):
+        block, step = told.block, told.step
         calls.append((block, step))
         if not ended_at and step > steps / 3 and block in (workers := at_work(client)):
             ended_at.append(len(calls))
@@ -137,8 +141,8 @@ def test_a_worker_ends_in_the_middle_of_a_block(how, shared, client, x, tmp_path
                 (one,) = [worker for worker, pid in client.run(os.getpid).items() if pid == workers[block]]
                 client.run(leave, workers=[one], wait=False)
 
-    out = {"out": tmp_path, "save_every": 0.05} if shared else {}
-    lfmkit.fit(there, x, **call, **out, client=client, progress=listen)
+    out = {"out": tmp_path, "training": lfmkit.Training(save_every=0.05)} if shared else {}
+    lfmkit.fit(there, x, **call, **out, compute=lfmkit.Compute(client=client), progress=listen)
     assert ended_at
     assert same(here, there)
     block = calls[ended_at[0] - 1][0]
@@ -151,15 +155,15 @@ def test_a_worker_ends_in_the_middle_of_a_block(how, shared, client, x, tmp_path
 def test_a_block_whose_workers_die_again_and_again(client, x):
     killed = []
 
-    def kill(block, step, loss):
-        pid = at_work(client).get(block)
+    def kill(told):
+        pid = at_work(client).get(told.block)
         if pid and pid not in killed:
             killed.append(pid)
             os.kill(pid, signal.SIGKILL)
 
     flow = methods.fm(2, net=NET)
     with pytest.raises(RuntimeError, match="2 workers were killed one after another"):
-        lfmkit.fit(flow, x, steps=20_000, batch=32, client=client, progress=kill)
+        lfmkit.fit(flow, x, steps=20_000, batch=32, compute=lfmkit.Compute(client=client), progress=kill)
     assert len(killed) == 2
     assert same(flow, methods.fm(2, net=NET))
 
@@ -177,7 +181,15 @@ def test_an_interrupt_stops_the_workers(client, x):
     with ThreadPoolExecutor(1) as thread:
         done = thread.submit(interrupt)
         with pytest.raises(KeyboardInterrupt):
-            lfmkit.fit(flow, x, steps=LONG, batch=32, pool="ou", client=client, progress=False)
+            lfmkit.fit(
+                flow,
+                x,
+                steps=LONG,
+                batch=32,
+                pool="ou",
+                compute=lfmkit.Compute(client=client),
+                progress=False,
+            )
         done.result()
     wait_until(lambda: not at_work(client))
     assert same(flow, new())
@@ -187,11 +199,17 @@ def test_an_error_in_a_block_is_raised_here_and_stops_the_others(client, x, tmp_
     class EnoughError(Exception):
         pass
 
-    def stop(block, step, loss):
-        if block == 0 and step == 2:
+    def stop(told):
+        if told.block == 0 and told.step == 2:
             raise EnoughError
 
-    call = {"steps": (2, LONG, LONG), "batch": 32, "pool": "ou", "client": client, "out": tmp_path}
+    call = {
+        "steps": (2, LONG, LONG),
+        "batch": 32,
+        "pool": "ou",
+        "compute": lfmkit.Compute(client=client),
+        "out": tmp_path,
+    }
     with pytest.raises(EnoughError):
         lfmkit.fit(new(), x, **call, progress=stop)
     wait_until(lambda: not at_work(client))
@@ -203,7 +221,16 @@ def test_an_error_in_a_block_is_raised_here_and_stops_the_others(client, x, tmp_
     wait_until(lambda: not at_work(client))
     assert same(flow, new())
     with pytest.raises(RuntimeError, match="the loss is no longer finite at step 2: lower lr"):
-        lfmkit.fit(flow, x, steps=200, lr=1e30, warmup=0.0, pool="ou", client=client, progress=False)
+        lfmkit.fit(
+            flow,
+            x,
+            steps=200,
+            lr=1e30,
+            training=lfmkit.Training(warmup=0.0),
+            pool="ou",
+            compute=lfmkit.Compute(client=client),
+            progress=False,
+        )
 
 
 RUN = """
@@ -211,7 +238,8 @@ import sys, torch, lfmkit
 from lfmkit import cluster, methods
 with cluster.connect(sys.argv[1]) as client:
     x = torch.randn(3000, 2)
-    lfmkit.fit(methods.lfm(2, (0.1, 0.4)), x, steps=1_000_000, pool="ou", client=client, progress=False)
+    compute = lfmkit.Compute(client=client)
+    lfmkit.fit(methods.lfm(2, (0.1, 0.4)), x, steps=1_000_000, pool="ou", compute=compute, progress=False)
 """
 
 
@@ -232,14 +260,14 @@ def test_a_worker_with_several_threads_and_its_end(bare, x, tmp_path, monkeypatc
     lfmkit.fit(here, x, steps=300, **call)
     try:
         with cluster.connect(bare) as client:
-            log = lfmkit.fit(there, x, steps=300, **call, client=client)
+            log = lfmkit.fit(there, x, steps=300, **call, compute=lfmkit.Compute(client=client))
             assert same(here, there)
             assert log.core_seconds <= log.seconds
             monkeypatch.setattr(on_dask, "TIMEOUT", 1)
             with ThreadPoolExecutor(1) as thread:
                 ended = thread.submit(lambda: (wait_until(lambda: at_work(client)), end(worker)))
                 with pytest.raises(UserWarning, match="no workers left: waiting"):  # an error, in tests
-                    lfmkit.fit(there, x, steps=LONG, **call, client=client)
+                    lfmkit.fit(there, x, steps=LONG, **call, compute=lfmkit.Compute(client=client))
                 ended.result()
     finally:
         end(worker)
@@ -256,7 +284,9 @@ def test_a_folder_that_workers_do_not_see(client, x, monkeypatch, tmp_path):
         cluster.check_folder(client, blind)
     flow = new()
     with pytest.raises(RuntimeError, match="a file system that all machines share"):
-        lfmkit.fit(flow, x, steps=2, pool="ou", client=client, out=blind, progress=False)
+        lfmkit.fit(
+            flow, x, steps=2, pool="ou", compute=lfmkit.Compute(client=client), out=blind, progress=False
+        )
     assert same(flow, new())
     assert [p.name for p in (tmp_path / "run").iterdir()] == [".lock"]
     with pytest.raises(OSError, match="cannot write"):
@@ -274,21 +304,21 @@ def test_a_folder_that_workers_do_not_see(client, x, monkeypatch, tmp_path):
 def test_bad_calls(more, error, message, client, x):
     flow = new()
     with pytest.raises(error, match=message):
-        lfmkit.fit(flow, x, **{"pool": "ou", "client": client, "progress": False, **more})
+        lfmkit.fit(flow, x, **asked(**{"pool": "ou", "client": client, "progress": False, **more}))
     assert same(flow, new())
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="here the device exists")
 def test_the_device_is_the_workers(client, x):
     with pytest.raises((AssertionError, RuntimeError), match="CUDA"):
-        lfmkit.fit(new(), x, pool="ou", client=client, device="cuda", progress=False)
+        lfmkit.fit(new(), x, pool="ou", compute=lfmkit.Compute(client=client), device="cuda", progress=False)
 
 
 def test_a_client_that_was_closed(client, address, x):
     with cluster.connect(address) as other:
         pass
     with pytest.raises(ConnectionError, match="the client is closed"):
-        lfmkit.fit(new(), x, pool="ou", client=other)
+        lfmkit.fit(new(), x, pool="ou", compute=lfmkit.Compute(client=other))
 
 
 @pytest.mark.parametrize(
@@ -344,7 +374,7 @@ def test_dask_is_not_installed(monkeypatch, x):
     with pytest.raises(ImportError, match=r"pip install 'lfmkit\[cluster\]'"):
         cluster.connect("tcp://127.0.0.1:8786")
     with pytest.raises(ImportError, match=r"pip install 'lfmkit\[cluster\]'"):
-        lfmkit.fit(new(), x, pool="ou", client=object())
+        lfmkit.fit(new(), x, pool="ou", compute=lfmkit.Compute(client=object()))
 
 
 def test_nothing_is_imported_before_it_is_needed():

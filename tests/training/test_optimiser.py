@@ -47,9 +47,9 @@ def test_it_goes_on_from_a_state():
     before = Adam(parts, 0.1)
     for step in range(10):
         if step == 4:
-            kept = [{name: value.clone() for name, value in own.items()} for own in before.state]
+            kept = {name: value.clone() for name, value in before.tensors().items()}
             before = Adam(parts, 0.1)
-            before.restore(kept)
+            before.restore(kept, {})
         set_gradients(step, parts)
         before.step()
     assert all(torch.equal(a, b) for a, b in zip(whole, parts, strict=True))
@@ -86,7 +86,8 @@ import sys, torch, lfmkit
 from lfmkit import methods, nets
 flow = methods.lfm(2, (0.1,), net=nets.MLP(width=8, depth=1))
 x = torch.randn(50, 2)
-lfmkit.fit(flow, x, val=x[:9], steps=6, batch=8, pool="ou", clip=1.0, progress=False)
+training = lfmkit.Training(clip=1.0)
+lfmkit.fit(flow, x, val=x[:9], steps=6, batch=8, pool="ou", training=training, progress=False)
 print([name in sys.modules for name in ("torch._dynamo", "torchdiffeq")])
 flow.log_prob(x)
 print([name in sys.modules for name in ("torch._dynamo", "torchdiffeq")])

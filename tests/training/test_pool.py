@@ -5,7 +5,7 @@ from torch import Generator
 import lfmkit
 from lfmkit import methods
 from lfmkit.pixels import as_images
-from lfmkit.training.pool import as_pool, take
+from lfmkit.training.pool import as_data, take
 
 
 def images(n=6, seed=0):
@@ -54,14 +54,16 @@ def test_encoded_images_are_half_floats_and_mirrored_too():
 )
 def test_what_is_no_pool(x, error, message):
     with pytest.raises(error, match=message):
-        as_pool(x, 6)
+        as_data(x, 6)
 
 
 def test_flows_are_trained_on_bytes(tiny_net):
     """All pictures are black: a flow that has seen them samples dark ones."""
     flow = methods.lfm(6, (0.3,), net=tiny_net)
     black = torch.zeros(50, 1, 2, 3, dtype=torch.uint8)
-    lfmkit.fit(flow, black, val=black[:5], steps=300, batch=64, flip=True, progress=False)
+    lfmkit.fit(
+        flow, black, val=black[:5], steps=300, batch=64, training=lfmkit.Training(flip=True), progress=False
+    )
     assert as_images(flow.sample(200), (1, 2, 3)).float().mean() < 12
 
 
@@ -79,7 +81,13 @@ def test_what_goes_together_with_images(call, message, tiny_net):
 
 def test_only_images_have_left_and_right(tiny_net):
     with pytest.raises(ValueError, match="flip=True mirrors images"):
-        lfmkit.fit(methods.fm(6, net=tiny_net), torch.randn(4, 6), steps=1, flip=True, progress=False)
+        lfmkit.fit(
+            methods.fm(6, net=tiny_net),
+            torch.randn(4, 6),
+            steps=1,
+            training=lfmkit.Training(flip=True),
+            progress=False,
+        )
 
 
 def test_images_are_for_single_precision(tiny_net):

@@ -1,12 +1,13 @@
 import pytest
 import torch
+from asked import asked
 
 import lfmkit
 from lfmkit import methods
 
 
 def call(flow, **how):
-    return lfmkit.fit(flow, torch.randn(40, 2), steps=2, batch=8, pool="ou", progress=False, **how)
+    return lfmkit.fit(flow, torch.randn(40, 2), steps=2, batch=8, pool="ou", progress=False, **asked(**how))
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,14 @@ def test_threads_are_set_and_given_back(tiny_flow):
     def look(*_):
         seen.add(torch.get_num_threads())
 
-    lfmkit.fit(tiny_flow, torch.randn(40, 2), steps=2, batch=8, threads=before + 1, progress=look)
+    lfmkit.fit(
+        tiny_flow,
+        torch.randn(40, 2),
+        steps=2,
+        batch=8,
+        compute=lfmkit.Compute(threads=before + 1),
+        progress=look,
+    )
     assert seen == {before + 1}
     assert torch.get_num_threads() == before
 

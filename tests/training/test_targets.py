@@ -2,11 +2,14 @@ import math
 
 import pytest
 import torch
+from drawn import averaged, pairs
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lfmkit import methods, nets, oracles, paths
-from lfmkit.training.targets import Averaged, Batch, Pairs, kd_order
+from lfmkit.training.pool import Pool
+from lfmkit.training.targets import Batch, Pairs, kd_order
+from lfmkit.training.times import Power
 from lfmkit.training.trainer import measure_moments
 from lfmkit.utils.references import choose
 
@@ -19,7 +22,8 @@ def draw(source, n, seed=0):
 
 def sources(x, T, gamma, path):
     coupling = "ou" if math.isfinite(gamma) else "gaussian"
-    return Pairs(x, T, gamma, path, coupling), Averaged(x[kd_order(x)], T, gamma, path, group=64, share=4)
+    some = averaged(x[kd_order(x)], T, gamma, path, group=64, share=4)
+    return pairs(x, T, gamma, path, coupling), some
 
 
 @given(st.integers(1, 200), st.integers(1, 4), st.integers(1, 9))
@@ -38,12 +42,12 @@ def test_kd_order_makes_compact_cells():
 def test_both_sources_draw_the_same_law(path, gamma, T, mixture):
     """Same times, same places, and at each place the same mean velocity: tested by moments."""
     x = mixture.sample(20_000, seed=1)
-    pairs, averaged = (draw(source, 80_000) for source in sources(x, T, gamma, path))
-    for batch in (pairs, averaged):
+    single, mean = (draw(source, 80_000) for source in sources(x, T, gamma, path))
+    for batch in (single, mean):
         assert batch.x.shape == batch.velocity.shape == (80_000, 2)
         assert float(batch.t.min()) >= 0
         assert float(batch.t.max()) <= 1
-    scale = float(pairs.velocity.std())
+    scale = float(single.velocity.std())
 
     def moments(batch):
         t = batch.t[:, None]
@@ -53,7 +57,7 @@ def test_both_sources_draw_the_same_law(path, gamma, T, mixture):
             [*moment, batch.x.mean(0), batch.x.square().mean(0), (t * batch.x.square()).mean(0)]
         )
 
-    assert torch.allclose(moments(pairs), moments(averaged), atol=0.03)
+    assert torch.allclose(moments(single), moments(mean), atol=0.03)
 
 
 @pytest.mark.parametrize(("path", "gamma", "T"), CASES)
@@ -74,7 +78,7 @@ def test_averaging_takes_noise_away_and_no_signal(path, gamma, T, mixture):
 
 def test_a_small_pool_still_works():
     x = torch.randn(5, 3)
-    batch = draw(Averaged(x[kd_order(x)], 0.0, 0.1, "linear"), 33)
+    batch = draw(averaged(x[kd_order(x)], 0.0, 0.1, "linear"), 33)
     assert batch.x.shape == (33, 3)
     assert torch.isfinite(batch.velocity).all()
 
@@ -86,10 +90,10 @@ def test_preconditioned_targets_have_unit_size(path, coupling, mixture):
     flow = methods.lfm(2, (0.01, 0.5), path, nets.MLP(width=8, depth=1, fourier=2), coupling)
     x = mixture.sample(50_000, seed=3)
     for block, T in zip(flow.chain, (0.0, 0.01, 0.51), strict=True):
-        pairs = Pairs(x, T, block.gamma, block.path, block.coupling)
-        measure_moments(block, pairs, n=200_000)
+        source = Pairs(Pool(x), T, block)
+        measure_moments(block, source, n=200_000)
         with torch.no_grad():
-            loss = float(block.loss(*draw(pairs, 100_000)))
+            loss = float(block.loss(*draw(source, 100_000)[:4]))
         assert loss == pytest.approx(1, abs=0.03)
 
 
@@ -104,18 +108,18 @@ def test_preconditioning_is_only_a_change_of_variables(tiny_net):
     for k in range(5):
         one = Batch(x[k : k + 1], t[k : k + 1], v[k : k + 1])
         plain = (block(one.x, one.t) - one.velocity).square().mean()
-        assert torch.allclose(plain, block.loss(*one) * out[k] ** 2, rtol=1e-3)
+        assert torch.allclose(plain, block.loss(*one[:4]) * out[k] ** 2, rtol=1e-3)
 
 
 @pytest.mark.parametrize("near_data", [0.5, 1.0, 3.0])
 def test_times_near_the_data(near_data, mixture):
     """t = u^p has the distribution function t^(1/p), and only the times change, not what is learned there."""
-    pairs = Pairs(mixture.sample(5000), 0.0, 0.3, "linear", "ou", near_data=near_data)
-    batch = pairs.draw(40_000, torch.Generator().manual_seed(3))
+    source = pairs(mixture.sample(5000), 0.0, 0.3, "linear", "ou", times=Power(near_data))
+    batch = source.draw(40_000, torch.Generator().manual_seed(3))
     for at in (0.1, 0.5, 0.8):
         assert float((batch.t <= at).double().mean()) == pytest.approx(at ** (1 / near_data), abs=0.01)
     near = (batch.t - 0.5).abs() < 0.05
-    even = Pairs(mixture.sample(5000), 0.0, 0.3, "linear", "ou").draw(
+    even = pairs(mixture.sample(5000), 0.0, 0.3, "linear", "ou").draw(
         40_000, torch.Generator().manual_seed(4)
     )
     same = (even.t - 0.5).abs() < 0.05

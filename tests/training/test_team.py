@@ -102,7 +102,14 @@ def test_an_accelerator_and_what_does_not_go_with_it(tiny_flow, tmp_path):
         process_index, num_processes, device = 0, 2, "cpu"
 
     def call(**more):
-        lfmkit.fit(tiny_flow, torch.randn(40, 2), steps=2, accelerator=Two(), progress=False, **more)
+        lfmkit.fit(
+            tiny_flow,
+            torch.randn(40, 2),
+            steps=2,
+            compute=lfmkit.Compute(accelerator=Two()),
+            progress=False,
+            **more,
+        )
 
     with pytest.raises(ValueError, match="give out=, a folder all see"):
         call(batch=8)

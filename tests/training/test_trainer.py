@@ -3,14 +3,14 @@ import math
 
 import pytest
 import torch
+from drawn import pairs
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lfmkit import methods, nets, oracles
 from lfmkit.training.chain import make_trainer
-from lfmkit.training.settings import Given
-from lfmkit.training.targets import Pairs
-from lfmkit.training.trainer import Settings
+from lfmkit.training.pool import Pool
+from lfmkit.training.settings import Settings, Training
 
 NET = nets.MLP(width=32, depth=2, fourier=8, scale=1.0)
 
@@ -18,7 +18,7 @@ NET = nets.MLP(width=32, depth=2, fourier=8, scale=1.0)
 def trainer(settings, path="linear", schedule=(0.3,), block=0, x=None, T=0.0, state_file=None):
     flow = methods.lfm(2, schedule, path, NET)
     x = oracles.GaussianMixture([[0.5, -0.5]], 0.5).sample(5000) if x is None else x
-    return make_trainer(flow.chain[block], x, Given(), T, "pairs", settings, block, state_file)
+    return make_trainer(flow.chain[block], Pool(x), T, settings, block, state_file=state_file)
 
 
 @pytest.mark.parametrize("path", ["linear", "trig", "great_circle"])
@@ -30,7 +30,7 @@ def test_training_finds_the_exact_velocity(path, block, mixture):
     job = trainer(settings, path, (0.3,), block, mixture.sample(20_000, seed=2), T)
     job.run()
     exact = oracles.velocities(mixture, (0.3,), path)[block]
-    x, t, single, _ = job.targets.draw(1000, torch.Generator().manual_seed(9))
+    x, t, single, _, _ = job.targets.draw(1000, torch.Generator().manual_seed(9))
     v = torch.cat([exact(place[None], time) for place, time in zip(x, t, strict=True)])
     with torch.no_grad():
         error = (job.block(x, t) - v).square().mean()
@@ -40,7 +40,7 @@ def test_training_finds_the_exact_velocity(path, block, mixture):
 @pytest.mark.parametrize("steps", [1, 7, 250])
 def test_history(steps):
     seen = []
-    history = trainer(Settings(steps=steps, batch=16)).run(lambda k, loss: seen.append((k, loss)))
+    history = trainer(Settings(steps=steps, batch=16)).run(lambda told: seen.append((told.step, told.loss)))
     assert history.steps == steps
     assert history.loss == seen
     assert history.loss[-1][0] == steps
@@ -55,8 +55,8 @@ def test_the_loss_falls(mixture):
 
 
 def test_the_ou_pool_has_the_right_marginal(mixture):
-    pairs = Pairs(mixture.sample(100_000), 0.6, math.inf, "linear", "gaussian")
-    x, _ = pairs.ends(100_000, torch.Generator().manual_seed(0))
+    source = pairs(mixture.sample(100_000), 0.6, math.inf, "linear", "gaussian")
+    x, _ = source.ends(100_000, torch.Generator().manual_seed(0))
     later = mixture.ou(0.6)
     assert -float(later.log_prob(x).mean()) == pytest.approx(later.floor, abs=0.015)
 
@@ -66,32 +66,32 @@ def weights(job):
 
 
 def interrupt_at(stop):
-    def report(done, loss):
-        if done == stop:
+    def report(told):
+        if told.step == stop:
             raise KeyboardInterrupt
 
     return report
 
 
 def test_going_on_from_any_step_ends_bit_for_bit(tmp_path):
-    settings = Settings(steps=60, batch=32)
+    settings = Settings(steps=60, batch=32, training=Training(save_every=0.0))
     whole = trainer(settings)
     whole_history = whole.run()
     for stop in (1, 14, 15, 16, 17, 20, 33, 49, 59, 60):  # before, at and behind the ends of chunks
         file = tmp_path / f"{stop}.safetensors"
         for k in (stop, stop + 1, stop + 3):  # again and again, within one chunk of batches
             with contextlib.suppress(KeyboardInterrupt):
-                trainer(settings, state_file=file).run(interrupt_at(k), save_every=0.0)
+                trainer(settings, state_file=file).run(interrupt_at(k))
         second = trainer(settings, state_file=file)
-        history = second.run(save_every=0.0)
+        history = second.run()
         assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(second), strict=True)), stop
         assert history.loss == whole_history.loss
 
 
 def test_ema_is_an_average_of_the_weights():
     """With 0 the last weights are kept; with a long average the result lags behind them."""
-    last = trainer(Settings(steps=50, batch=64, ema=0.0))
-    mean = trainer(Settings(steps=50, batch=64, ema=0.5))
+    last = trainer(Settings(steps=50, batch=64, training=Training(ema=0.0)))
+    mean = trainer(Settings(steps=50, batch=64, training=Training(ema=0.5)))
     last.run()
     mean.run()
     distance = sum(float((a - b).norm()) for a, b in zip(weights(last), weights(mean), strict=True))
@@ -100,7 +100,7 @@ def test_ema_is_an_average_of_the_weights():
 
 
 def test_a_loss_that_blows_up_is_named():
-    job = trainer(Settings(steps=50, batch=16, lr=1e30, warmup=0.0))
+    job = trainer(Settings(steps=50, batch=16, lr=1e30, training=Training(warmup=0.0)))
     with pytest.raises(RuntimeError, match=r"no longer finite at step \d+: lower lr"):
         job.run()
 
@@ -124,5 +124,6 @@ def test_a_loss_that_blows_up_is_named():
 )
 def test_bad_settings(keywords):
     (name,) = keywords
+    kind = Settings if name in ("steps", "batch", "lr") else Training
     with pytest.raises(ValueError, match=f"^{name} must"):
-        Settings(**keywords)
+        kind(**keywords)
