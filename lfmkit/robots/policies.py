@@ -80,7 +80,8 @@ class Framing:
 def framed(demos: Demos, observe: int = 1, predict: int = 8) -> tuple[Framing, Tensor, Tensor]:
     """Return a framing, and rows (n, dim) of a flow with their conditions (n, cond): one for every step.
 
-    Train with ``fit(flow, rows, cond=conditions, drop=0)``, where ``flow`` has the framing's dim and cond.
+    Train with ``fit(flow, rows, cond=conditions, training=Training(drop=0))``, where ``flow`` has the
+    framing's dim and cond.
 
     Args:
         demos: Demonstrations.
