@@ -130,7 +130,7 @@ def fit(
     here = how.devices[0] if client is None and workers == 1 else "cpu"
     work = copy.deepcopy(flow).to(here)
     given = given.to(next(work.parameters()))
-    about = _about(flow, each, pool, settings[0], given)
+    about = _about(flow, each, pool, settings[0], given, out is not None)
     with contextlib.ExitStack() as stack:
         run, team = None, how.team
         if out is not None:
@@ -156,7 +156,9 @@ def fit(
     return FitLog(tuple(histories), time.perf_counter() - started, about)
 
 
-def _about(flow: Flow, each: list[int], pool: str, settings: Settings, given: Pool) -> dict[str, Any]:
+def _about(
+    flow: Flow, each: list[int], pool: str, settings: Settings, given: Pool, kept: bool
+) -> dict[str, Any]:
     """Return the settings as plain data; those that came later only where they are chosen."""
     training = settings.training
     about: dict[str, Any] = {"steps": each, "batch": settings.batch, "lr": settings.lr}
@@ -171,7 +173,8 @@ def _about(flow: Flow, each: list[int], pool: str, settings: Settings, given: Po
         if getattr(training, name) != usual:
             about[name] = getattr(training, name)
     if training.objective != Velocity():
-        about["objective"] = references.to_json(training.objective, {}, "objective")
+        own = training.objective
+        about["objective"] = references.to_json(own, {}, "objective") if kept else repr(own)
     if training.optimizer is not None:
         weights = [p for p in flow.chain[0].parameters() if p.requires_grad]
         about["optimizer"] = optimiser.described(training.optimizer, weights, settings.lr)
