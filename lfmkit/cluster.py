@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,16 +95,9 @@ def check_workers(client: Client) -> None:
 
     Raises:
         ConnectionError: There are no workers, and none comes within ten seconds.
-        RuntimeError: The scheduler or a worker has another version of lfmkit, or none.
+        RuntimeError: The scheduler or a worker has another version of lfmkit, or none, or of what Dask itself
+            needs to be the same everywhere.
     """
-
-    def version() -> str:  # a function inside a function travels as a whole: it runs without lfmkit, too
-        try:
-            from lfmkit import __version__ as there
-        except ImportError:
-            return "none"
-        return str(there)
-
     address = client.scheduler_info()["address"]
     try:
         client.wait_for_workers(1, timeout=TIMEOUT)
@@ -114,9 +106,14 @@ def check_workers(client: Client) -> None:
             f"the scheduler at {address} has no workers, and none came within {TIMEOUT:g} s: start some, for "
             f"example by `dask worker {address} --nthreads 1`"
         ) from None
-    found = {f"scheduler {address}": client.run_on_scheduler(version)}
-    found |= {f"worker {name}": told for name, told in _answers(client, version).items()}
-    others = [f"{name}: {told}" for name, told in sorted(found.items()) if told != __version__]
+    try:
+        seen: Any = client.get_versions(check=True, packages=["lfmkit"])
+    except ValueError as error:
+        raise RuntimeError(f"install the same versions everywhere: {error}") from error
+    there = {f"scheduler {address}": seen["scheduler"]}
+    there |= {f"worker {name}": about for name, about in seen["workers"].items()}
+    versions = {name: about["packages"].get("lfmkit") or "none" for name, about in sorted(there.items())}
+    others = [f"{name}: {version}" for name, version in versions.items() if version != __version__]
     if others:
         raise RuntimeError(
             f"lfmkit is {__version__} here, and another one there: install the same version "
@@ -138,7 +135,7 @@ def check_folder(client: Client, folder: str | Path) -> None:
     token = uuid.uuid4().hex
     path = Path(folder).absolute() / f".{token}.tmp"
 
-    def read() -> str:  # travels as a whole, as above
+    def read() -> str:  # a function inside a function travels as a whole: it needs no lfmkit there
         try:
             with open(name) as file:
                 return file.read()
@@ -148,21 +145,17 @@ def check_folder(client: Client, folder: str | Path) -> None:
     name = str(path)
     files.write(path, token.encode())
     try:
-        seen = _answers(client, read)
+        answers = client.run(read, on_error="return")
     finally:
         path.unlink()
+    # a worker that is leaving answers by an exception: it is left out
+    seen = {worker: answer for worker, answer in answers.items() if not isinstance(answer, OSError)}
     blind = sorted(worker for worker, content in seen.items() if content != token)
     if blind or not seen:
         raise RuntimeError(
             f"{len(blind)} of {len(seen)} workers do not see what is written to {path.parent} here "
             f"({', '.join(blind)}): it must lie on a file system that all machines share, under the same path"
         )
-
-
-def _answers(client: Client, question: Callable[[], str]) -> dict[str, Any]:
-    """Return what each worker answers, or the exception it raises; a worker that is leaving is left out."""
-    answers = client.run(question, on_error="return")
-    return {worker: answer for worker, answer in answers.items() if not isinstance(answer, OSError)}
 
 
 def _distributed() -> Any:
