@@ -32,7 +32,7 @@ NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 1200 \
 # A stamp per set of extras: nothing is installed twice, and again only when what is wanted has changed.
 $(VENV)/core.stamp: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) --editable .
+	$(PIP) --editable '.[notebooks,runs,tables]'
 	touch $@
 
 $(VENV)/test.stamp: pyproject.toml constraints.txt

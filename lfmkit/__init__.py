@@ -9,6 +9,7 @@ results of a thousand runs) starts at once.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from lfmkit.utils import needed
 from lfmkit.version import __version__
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'lfmkit' has no attribute {name!r}")
     module, _, inner = _HOME.get(name, name).partition(":")
-    found = import_module(f"lfmkit.{module}")
+    with needed("notebooks"):  # what the widgets are made of; torch and the like are always there
+        found = import_module(f"lfmkit.{module}")
     return getattr(found, inner) if inner else found
 
 

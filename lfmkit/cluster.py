@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from lfmkit.utils import files
+from lfmkit.utils import files, needed
 from lfmkit.version import __version__
 
 if TYPE_CHECKING:
@@ -158,9 +158,8 @@ def check_folder(client: Client, folder: str | Path) -> None:
         )
 
 
+@needed("cluster")
 def _distributed() -> Any:
-    try:
-        import distributed
-    except ImportError as error:
-        raise ImportError("a cluster needs Dask: pip install 'lfmkit[cluster]'") from error
+    import distributed
+
     return distributed

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lfmkit.utils import needed
+
 HEAD = 64  # most channels of an attention head, as arXiv 2105.05233 found best
 GROUPS = 32  # most groups of a normalisation
 GROUP = 4  # fewest channels of a group: in one of its own, what time adds to a channel would cancel
@@ -139,13 +141,11 @@ class _Waves(nn.Module):
         return torch.cat([angle.cos(), angle.sin()], 1)
 
 
+@needed("images")
 def _unet(recipe: UNet, conditional: bool) -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # some versions warn of accelerators that are not there
-            from diffusers import UNet2DModel  # here, because it takes seconds
-    except ImportError as error:
-        raise ImportError("UNet needs diffusers: pip install 'lfmkit[images]' brings it") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some versions warn of accelerators that are not there
+        from diffusers import UNet2DModel  # here, because it takes seconds
     attends = [side in recipe.attention for side in recipe.sides]
     common = math.gcd(*recipe.widths)
     groups = [n for n in range(1, GROUPS + 1) if common % n == 0 and common // n >= GROUP]

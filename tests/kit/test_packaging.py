@@ -28,11 +28,16 @@ def bounds(requirements):
 
 
 def declared(extra=""):
+    """Return the bounds of what an extra brings, or the core; of an extra of extras all that they bring."""
     lines = [r.replace('"', "'") for r in metadata.requires("lfmkit")]
     wanted = [
         r.split(";")[0] for r in lines if (f"extra == '{extra}'" in r if extra else "extra ==" not in r)
     ]
-    return bounds(wanted)
+    inner = [name for r in wanted if r.startswith("lfmkit[") for name in r.strip()[7:-1].split(",")]
+    found = bounds(r for r in wanted if not r.startswith("lfmkit["))
+    for name in inner:
+        found |= declared(name)
+    return found
 
 
 def test_environment_yml_agrees_with_pyproject():
@@ -53,14 +58,17 @@ def test_constraints_pin_what_is_needed_and_fit_the_bounds():
         assert pinned >= low, name
 
 
+def test_the_core_is_small():
+    core = "torch torchdiffeq numpy matplotlib pillow safetensors filelock loky tqdm pot"
+    assert set(declared()) == set(core.split())
+    tools = "pytest pytest-xdist hypothesis nbval playwright axe-playwright-python ruff mypy hatchling"
+    assert set(declared("test")) - set(declared("all")) == set(tools.split())
+
+
 def test_every_import_is_declared():
     """No module imports a package that only happens to be there."""
     known = (
-        {
-            name.replace("-", "_")
-            for extra in ("", "cluster", "tables", "images", "robots")
-            for name in declared(extra)
-        }
+        {name.replace("-", "_") for extra in ("", "all") for name in declared(extra)}
         | {"PIL", "ot", "yaml", "sklearn"}
         | set(sys.stdlib_module_names)
         | {"lfmkit"}
