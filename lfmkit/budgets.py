@@ -41,7 +41,7 @@ class Needs:
     kept: float
 
     def memory(self, samples: int) -> float:
-        """Return the bytes of a step whose gradient is computed for so many samples at once."""
+        """Return the bytes of a step whose gradient is computed for a number of samples at once."""
         return self.weights + samples * self.kept
 
 

@@ -30,7 +30,7 @@ def connect(address: str) -> Client:
     Raises:
         ImportError: Dask is not installed.
         ValueError: The address is malformed.
-        ConnectionError: Nothing answers there, what answers is no scheduler, or it has no workers.
+        ConnectionError: Nothing answers there, the answer is not a scheduler's, or it has no workers.
         RuntimeError: The scheduler or a worker has another version of lfmkit.
     """
     from_dask = _distributed()
@@ -55,7 +55,7 @@ def connect(address: str) -> Client:
 
 
 async def _kind(address: str) -> str:
-    """Return what a Dask process says it is; Dask's own client waits for ever for a port that is silent."""
+    """Return what a Dask process says it is; Dask's own client waits without end for a silent port."""
     from distributed import Security, rpc
 
     async def ask() -> str:

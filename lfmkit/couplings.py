@@ -49,7 +49,7 @@ def gaussian(x_l: Tensor, gamma: float, generator: Generator) -> Tensor:
 
 
 def minibatch_ot(x_l: Tensor, gamma: float, generator: Generator) -> Tensor:
-    """Return OU steps, dealt out anew by the exact transport plan of every GROUP samples (OT-CFM).
+    """Return OU steps, dealt out by the exact transport plan of every GROUP samples (OT-CFM).
 
     The plan minimises the squared distance; between equal weights it is a permutation.
 

@@ -1,6 +1,6 @@
 """The divergence of a velocity field: exactly, with or without the help of its network, or by random probes.
 
-A velocity may offer ``with_divergence(x, t)``; it then computes its exact divergence in its own cheaper way.
+A velocity may offer ``with_divergence(x, t)``, its exact divergence in a cheaper form of its own.
 """
 
 from __future__ import annotations
@@ -69,10 +69,10 @@ def by_probes(velocity: Velocity, x: Tensor, t: Tensor, probes: Tensor) -> tuple
 
 @dataclass(frozen=True)
 class Trace:
-    """How a divergence is computed: exactly, or by so many random probes of this seed.
+    """How a divergence is computed: exactly, or by a number of random probes with a seed.
 
     Raises:
-        ValueError: The number of probes is no whole number >= 0.
+        ValueError: The number of probes is not a whole number >= 0.
     """
 
     probes: int = 0

@@ -26,7 +26,7 @@ def check(schedule: Iterable[float]) -> Schedule:
 
     Raises:
         ValueError: A step is not a positive finite number.
-        TypeError: The schedule is no sequence of numbers.
+        TypeError: The schedule is not a sequence of numbers.
     """
     try:
         steps = tuple(float(gamma) for gamma in schedule)

@@ -70,7 +70,7 @@ class Solution:
 
 
 class Sampler(Protocol):
-    """A way through a block, as ``solver=`` takes it: a `Solver`, or your own, such as a flow map's step.
+    """A route through a block, as ``solver=`` takes it: a `Solver`, or your own, such as a flow map's step.
 
     Your own is a callable; as a frozen dataclass it is saved with its flow.
     """

@@ -1,4 +1,4 @@
-"""A block: one velocity network on one step of the way from data to noise, with its path and coupling.
+"""A block: one velocity network on one step from data to noise, with its path and coupling.
 
 Inside a block time runs from t = 0 (data side) to t = 1 (noise side); most other libraries run the other way.
 """

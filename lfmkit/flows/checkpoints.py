@@ -86,7 +86,7 @@ def read(folder: Path) -> dict[str, Any]:
     about = files.read_json(folder / "flow.json")
     version = about.get("format")
     if not isinstance(version, int) or version < 1:
-        raise ValueError(f"{folder / 'flow.json'} is no description of a flow: it has no format version")
+        raise ValueError(f"{folder / 'flow.json'} does not describe a flow: it has no format version")
     if version > FORMAT:
         raise ValueError(
             f"{folder} is of a newer lfmkit ({about.get('lfmkit')}, format {version}; this one reads up to "

@@ -1,4 +1,4 @@
-"""A flow: a chain of blocks, each one velocity network on its own piece of the way from data to noise.
+"""A flow: a chain of blocks, each one velocity network on its own stretch from data to noise.
 
 encode = data to noise, decode = noise to data.
 """

@@ -14,7 +14,7 @@ def as_samples(x: Tensor, dim: int, what: str = "x") -> Tensor:
     """Return x if it is a finite floating-point matrix of `dim` columns and one or more rows.
 
     Raises:
-        TypeError: x is no floating-point tensor.
+        TypeError: x is not a floating-point tensor.
         ValueError: Wrong shape, no rows, or NaN or infinite rows.
     """
     if not isinstance(x, Tensor) or not x.is_floating_point():
@@ -44,7 +44,7 @@ def as_conditions(cond: Tensor | None, columns: int, n: int, guidance: float, li
         like: The samples.
 
     Raises:
-        TypeError: The condition is no tensor.
+        TypeError: The condition is not a tensor.
         ValueError: The flow takes no condition; the shape, a class number or a value does not fit; guidance
             comes without condition or is not finite.
 

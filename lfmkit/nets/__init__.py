@@ -76,7 +76,7 @@ def from_json(stored: Any, trust: references.Trust = ()) -> Recipe:
     """Return the recipe that `to_json` wrote.
 
     Args:
-        stored: What it wrote.
+        stored: Its result.
         trust: Recipes of your own, as for `lfmkit.load`.
 
     Raises:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class FiLM:
-    """Recipe for a velocity network that is told much about each sample: of robots, what they observe.
+    """Recipe for a network with a rich condition, e.g. a robot's observations.
 
     Time and condition pass a small network of their own; what it says scales and shifts the units of every
     hidden layer (feature-wise linear modulation), so that it is heard in all of them.

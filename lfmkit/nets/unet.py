@@ -25,9 +25,9 @@ class UNet:
         shape: Channels C, height H and width W of an image.
         widths: Channels of the network at each resolution, multiples of 4 (of 16 for speed on CPUs); each
             further resolution halves both sides.
-        layers: Residual blocks at each resolution on the way down; on the way up there is one more.
-        attention: Heights of the resolutions whose blocks have self-attention. Between the two ways, at the
-            coarsest resolution, there always is some.
+        layers: Residual blocks at each resolution going down; going up there is one more.
+        attention: Heights of the resolutions whose blocks have self-attention. The coarsest
+            resolution always has some, between going down and up.
 
     Raises:
         ValueError: A number is out of range, a side cannot be halved that often, or no resolution has a

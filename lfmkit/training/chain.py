@@ -43,7 +43,7 @@ class Chain:
 
     Args:
         flow: The flow.
-        pool: What block 1 is trained on.
+        pool: Data of block 1.
         settings: How each block is trained.
         how: Where and in which parts.
         run: The folder of the run; None to keep nothing.

@@ -72,7 +72,7 @@ def fit(
     Args:
         flow: The flow; it is changed only when all blocks are done.
         x: Data, a float tensor of shape (n, dim), n >= 2, in the scale the flow works in; or images, bytes
-            of shape (n, C, H, W), which are dequantised anew whenever they are drawn. With one worker,
+            of shape (n, C, H, W), which are dequantised whenever they are drawn. With one worker,
             pool="ou" and targets="pairs" it is never copied, so that it may be a file larger than memory:
             ``torch.from_file(…, shared=True)``.
         cond: Condition of each row, for a flow built with cond=: (n, c) numbers or (n,) class numbers.

@@ -20,7 +20,7 @@ Weight = Callable[[Tensor], Tensor]  # of times (n,), shape (n,)
 
 
 class Objective:
-    """What a block is trained for; your own is a frozen dataclass that extends this class.
+    """The goal of a block's training; your own is a frozen dataclass that extends this class.
 
     Attributes:
         times: Distribution of t, see `lfmkit.training.times`; None leaves it to ``Training(near_data=)``.

@@ -1,6 +1,6 @@
 """Training blocks on the workers of a Dask cluster, with the results that this process would get.
 
-Dask moves the work and runs it again where a worker died. What it leaves to its users is done here: one block
+Dask moves the work and runs it again where a worker died. The rest is done here: one block
 at a time in each worker, news of how far it is, and an end to blocks that nobody waits for any more.
 """
 

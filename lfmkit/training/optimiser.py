@@ -20,7 +20,7 @@ class Adam:
     """The optimiser of a block: bit for bit what `torch.optim.Adam(fused=True)` does.
 
     Args:
-        weights: What is trained; their `grad` is read at each step.
+        weights: The weights; their `grad` is read at each step.
         lr: Learning rate; set it whenever it should change.
         betas: Decay of the averages of the gradient and of its square.
         eps: Added to the root of the latter.

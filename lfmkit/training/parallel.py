@@ -42,7 +42,7 @@ def threads(count: int = 1) -> Iterator[None]:
 
 
 class News:
-    """What a worker reports of a block: a file that grows, and another one that asks the worker to end.
+    """Reports of a worker on a block: a file that grows, and another one that asks the worker to end.
 
     Args:
         path: The file; the other one is beside it.

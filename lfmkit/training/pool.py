@@ -1,7 +1,7 @@
 """The pool a block is trained on: rows of numbers or images, in memory or on disk, and what comes with them.
 
 Images (n, C, H, W) are kept as bytes, and become rows of C*H*W numbers only when a batch of them is drawn:
-dequantised anew each time, and mirrored half of the time if that is wanted.
+dequantised each time, and mirrored half of the time if that is wanted.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def pushed(
         pool: Rows (n, d), or images as `pools.take` knows them.
         k: Index of the block.
         cond: Conditions of the rows, shape (n, c).
-        seed: Of the dequantisation of bytes, together with the number of the chunk.
+        seed: Seed of the dequantisation of bytes, together with the number of the chunk.
         file: Where the new pool is kept; a file beside it says which chunks are done. None: in memory.
         team: The processes that share the work; they must all see the file.
 

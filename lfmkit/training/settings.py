@@ -103,9 +103,9 @@ class Compute:
         compiled: Compile the networks (torch.compile): worth its minutes on a GPU.
         client: Client of a Dask cluster that trains the blocks ("ou" pool), with the same results;
             see `lfmkit.cluster.connect`. `out` must then lie where all of its workers see it.
-        accelerator: Of Hugging Face accelerate, in each of the processes that train together (``accelerate
-            launch``, `notebook_launcher`), one for each GPU: they share every batch, and need a folder `out`
-            that all of them see.
+        accelerator: One of Hugging Face accelerate, in each of the processes that train together
+            (``accelerate launch``, `notebook_launcher`), one for each GPU: they share every
+            batch, and need a folder `out` that all of them see.
 
     Raises:
         ValueError: threads or micro is not a whole number >= 1.

@@ -24,7 +24,7 @@ class Team:
     """This process, and those it computes together with.
 
     Args:
-        accelerator: Of Hugging Face accelerate, which knows the other processes; None for this one alone.
+        accelerator: One of Hugging Face accelerate, which knows the other processes; None for this one alone.
 
     Attributes:
         rank: Number of this process.

@@ -73,7 +73,7 @@ class Trainer:
 
     Args:
         block: The block; its weights are the start and, after `run`, the result.
-        targets: What it is regressed on.
+        targets: Source of its batches.
         settings: How to train.
         index: Number of the block in its flow, part of the seed.
         state_file: Where the state is kept between runs; None to keep it nowhere.

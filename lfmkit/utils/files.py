@@ -47,7 +47,7 @@ def write(path: Path, content: bytes) -> None:
 
 
 def reserve(path: Path, size: int) -> None:
-    """Make a file of so many zero bytes that the disk has room for; one that is there already stays.
+    """Make a file of zero bytes that the disk has room for; one that is there already stays.
 
     Writing into a mapped file without room behind it would end the process.
 

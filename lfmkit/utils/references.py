@@ -1,7 +1,7 @@
 """Names for functions and classes in files, and how they are found again: looked up, never unpickled.
 
-What belongs to the kit has a short name. What is a user's own is stored as "module:name", and found again
-only among what the caller of `load` trusts, because importing a module runs it.
+Parts of the kit have a short name. A user's own are stored as "module:name", and found again only among
+what the caller of `load` trusts, because importing a module runs it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def find(name: str, trust: Trust, what: str) -> Any:
         name: The name, "module:name".
         trust: Functions and classes themselves, names of modules that may be imported, and mappings from
             references to functions and classes, for those that have moved; or one such mapping.
-        what: What it is, for messages.
+        what: Its kind, for messages.
 
     Raises:
         ValueError: It is not among what is trusted, or its module does not have it.
@@ -95,8 +95,8 @@ def to_json(thing: Any, known: Mapping[str, Any], key: str) -> str | dict[str, A
     """Return a function or class by name, or a dataclass by the name of its class and its fields.
 
     Args:
-        thing: What is to be stored.
-        known: What has a short name.
+        thing: The function, class or dataclass.
+        known: Things with a short name.
         key: Under which the name of the class stands.
 
     Raises:
