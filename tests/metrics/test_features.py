@@ -1,4 +1,4 @@
-"""A small classifier's features on handwritten digits: what they know, how they are kept, what they order."""
+"""Features of a small classifier on handwritten digits: accuracy, files, and the order of distances."""
 
 import pytest
 import torch
@@ -43,7 +43,7 @@ def test_features_are_the_same_in_any_company(features, monkeypatch):
     assert not whole.requires_grad
 
 
-def test_the_seed_alone_says_what_comes_out():
+def test_the_result_depends_on_the_seed_alone():
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
     a, b, c = (metrics.train_features(*SPLIT, steps=3, seed=s) for s in (3, 3, 4))
@@ -65,7 +65,7 @@ def test_saved_and_loaded(features, tmp_path):
 def test_other_files_are_no_features(tmp_path):
     path = tmp_path / "other.safetensors"
     write_tensors(path, {"x": torch.zeros(2)}, {"kind": "flow"})
-    with pytest.raises(ValueError, match="holds no small CNN features"):
+    with pytest.raises(ValueError, match="does not hold small CNN features"):
         metrics.SmallCNN.load(path)
     write_tensors(path, {"x": torch.zeros(2)}, {"kind": module.KIND, "shape": [1, 8, 8]})
     with pytest.raises(ValueError, match=r"is damaged \('classes'\): train the features again"):
@@ -77,7 +77,7 @@ def test_other_files_are_no_features(tmp_path):
         metrics.SmallCNN.load(tmp_path / "none")
 
 
-# What the features are for: they order sets of images as an eye does
+# Purpose of the features: they order sets of images as an eye does
 
 
 def noised(images, spread, seed=0):

@@ -65,7 +65,7 @@ def test_gaussians_with_different_axes_are_scipys(d):
 
 
 def test_fewer_points_than_dimensions():
-    """What lies in a subspace has the distance it has there."""
+    """Points in a subspace have the distance that they have there."""
     x, y = normal(40, 3, 0), normal(35, 3, 1, mean=0.2, scale=1.3)
     axes = torch.linalg.qr(normal(100, 3, 2)).Q
     flat, deep = metrics.frechet_distance(x, y), metrics.frechet_distance(x @ axes.T, y @ axes.T)
@@ -76,7 +76,7 @@ def test_fewer_points_than_dimensions():
 
 
 def test_small_differences_keep_their_digits():
-    """Scaled by 1 + e a set is tr C e^2 away from itself: here 1e-12 of what is added and taken away."""
+    """Scaled by 1 + e a set is tr C e^2 away from itself: here 1e-12 of the terms of the sum."""
     x = exactly(torch.zeros(20).double(), normal(20, 20, 1), n=500)
     trace = float(torch.cov(x.T).trace())
     assert float(metrics.frechet_distance(x, x)) < 1e-13 * trace
