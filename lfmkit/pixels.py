@@ -28,8 +28,7 @@ def as_bytes(images: object, what: str = "images", shape: tuple[int, ...] | None
     if not isinstance(images, Tensor) or images.dtype != torch.uint8:
         kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
         raise TypeError(
-            f"{what} must be images of bytes (torch.uint8), got {kind}: "
-            "lfmkit.pixels.as_images makes them of a flow's rows"
+            f"{what} must be bytes (torch.uint8), got {kind}: lfmkit.pixels.as_images makes images of rows"
         )
     want = "C, H, W" if shape is None else ", ".join(map(str, shape))
     if images.ndim != 4 or 0 in images.shape[1:] or (shape is not None and images.shape[1:] != shape):

@@ -126,7 +126,7 @@ def test_kernel_distances_have_the_order_of_the_damage(features):
         (
             {"images": TRAIN.float()},
             TypeError,
-            r"images must be images of bytes \(torch.uint8\), got torch.fl",
+            r"images must be bytes \(torch.uint8\), got torch.fl",
         ),
         ({"images": TRAIN.numpy()}, TypeError, "got ndarray"),
         ({"images": TRAIN[:, 0]}, ValueError, r"needs the shape \(n, C, H, W\), got \(1000, 8, 8\)"),
@@ -155,5 +155,5 @@ def test_bad_training_sets(change, error, message):
 def test_bad_images(features):
     with pytest.raises(ValueError, match=r"images needs the shape \(n, 1, 8, 8\), got \(797, 3, 8, 8\)"):
         features(TEST.expand(-1, 3, -1, -1))
-    with pytest.raises(TypeError, match=r"pixels\.as_images makes them"):
+    with pytest.raises(TypeError, match=r"pixels\.as_images makes images"):
         features(TEST.float())

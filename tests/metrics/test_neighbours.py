@@ -91,8 +91,8 @@ def test_copies_of_an_image_that_occurs_twice_are_missed():
 @pytest.mark.parametrize(
     ("samples", "train", "k", "features", "error", "message"),
     [
-        (NEW.float(), TRAIN, 1, None, TypeError, "samples must be images of bytes"),
-        (NEW, TRAIN.float(), 1, None, TypeError, "train must be images of bytes"),
+        (NEW.float(), TRAIN, 1, None, TypeError, "samples must be bytes"),
+        (NEW, TRAIN.float(), 1, None, TypeError, "train must be bytes"),
         (
             NEW[:, :1],
             TRAIN,

@@ -1,24 +1,24 @@
-"""Pictures of robots: what is drawn are the ways and rates that were given, and nonsense is refused."""
+"""Pictures of robots: trajectories and rates are drawn as given, and nonsense is refused."""
 
 import numpy as np
 import pytest
 
 from lfmkit import plots
 
-WAY = np.array([[0.0, 0.0], [1.0, 0.5], [2.0, -1.0]])
+PATH = np.array([[0.0, 0.0], [1.0, 0.5], [2.0, -1.0]])
 
 
-def test_ways_are_drawn_with_their_ends():
+def test_trajectories_are_drawn_with_their_ends():
     picture = plots.ways(
-        {"from above": {"expert": [WAY, WAY + 1], "LFM": [WAY]}, "from the side": {"LFM, NFE 2": [-WAY]}},
+        {"from above": {"expert": [PATH, PATH + 1], "LFM": [PATH]}, "from the side": {"LFM, NFE 2": [-PATH]}},
         [("x", "y"), ("y", "z")],
         "Hands",
         disc=0.5,
     )
     above, side = picture.axes
     lines = [line for line in above.lines if len(line.get_xdata()) == 3]
-    for line, way in zip(lines, [WAY, WAY + 1, WAY], strict=True):
-        np.testing.assert_array_equal(line.get_xydata(), way)
+    for line, path in zip(lines, [PATH, PATH + 1, PATH], strict=True):
+        np.testing.assert_array_equal(line.get_xydata(), path)
     ends = [line.get_xydata()[0].tolist() for line in above.lines if len(line.get_xdata()) == 1]
     assert ends == [[2, -1], [3, 0], [2, -1]]
     assert lines[0].get_color() == plots.PALETTE["data"]
@@ -32,14 +32,14 @@ def test_ways_are_drawn_with_their_ends():
 @pytest.mark.parametrize(
     ("panels", "axes", "text"),
     [
-        ({}, [], "one or more ways"),
-        ({"a": {"expert": []}}, [("x", "y")], "one or more ways"),
-        ({"a": {"expert": [WAY.T]}}, [("x", "y")], r"\(steps, 2\)"),
-        ({"a": {"expert": [WAY[:0]]}}, [("x", "y")], r"\(steps, 2\)"),
-        ({"a": {"expert": [WAY]}}, [], "1 panels need as many pairs of axes"),
+        ({}, [], "one or more trajectories"),
+        ({"a": {"expert": []}}, [("x", "y")], "one or more trajectories"),
+        ({"a": {"expert": [PATH.T]}}, [("x", "y")], r"\(steps, 2\)"),
+        ({"a": {"expert": [PATH[:0]]}}, [("x", "y")], r"\(steps, 2\)"),
+        ({"a": {"expert": [PATH]}}, [], "1 panels need as many pairs of axes"),
     ],
 )
-def test_ways_that_cannot_be_drawn(panels, axes, text):
+def test_trajectories_that_cannot_be_drawn(panels, axes, text):
     with pytest.raises(ValueError, match=text):
         plots.ways(panels, axes, "title")
 
@@ -67,10 +67,10 @@ def test_rates_stand_in_their_intervals():
     [
         ({}, "one or more rates"),
         ({"push": {}}, "one or more rates"),
-        ({"push": {"LFM": (0.9, (0.95, 1.0))}}, "push, LFM: 0.9 is no rate"),
-        ({"push": {"LFM": (1.1, (1.0, 1.2))}}, "is no rate"),
+        ({"push": {"LFM": (0.9, (0.95, 1.0))}}, "push, LFM: 0.9 is not a rate"),
+        ({"push": {"LFM": (1.1, (1.0, 1.2))}}, "is not a rate"),
     ],
 )
-def test_rates_that_are_none(groups, text):
+def test_rates_that_cannot_be_drawn(groups, text):
     with pytest.raises(ValueError, match=text):
         plots.rates(groups, "title")
