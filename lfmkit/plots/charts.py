@@ -19,7 +19,7 @@ def losses(histories: Mapping[str, Sequence[tuple[int, float]]], alt: str = "") 
 
     Args:
         histories: Label to (step, loss) records.
-        alt: What the picture shows.
+        alt: Description of the picture for readers who do not see it.
     """
     figure = blank(3.2, alt or "Training losses against steps: " + ", ".join(histories))
     axis = figure.add_subplot()
@@ -38,8 +38,8 @@ def bars(values: Mapping[str, float], label: str, title: str, alt: str = "", log
     Args:
         values: Method to value; a method whose name starts with a palette name takes its colour.
         label: Name and unit of the value.
-        title: What to notice.
-        alt: What the picture shows.
+        title: Title that says what to notice.
+        alt: Description of the picture for readers who do not see it.
         log: Logarithmic axis.
     """
     shown = ", ".join(f"{name} {value:.3g}" for name, value in values.items())
@@ -69,8 +69,8 @@ def curves(
         panels: Measure (the name of its y axis) to series name to (x values, y values). A series looks the
             same in all panels; one whose name starts with a palette name takes its colour.
         label: Name of the x axis.
-        title: What to notice.
-        alt: What the picture shows.
+        title: Title that says what to notice.
+        alt: Description of the picture for readers who do not see it.
         log: The logarithmic axes: "", "x", "y" or "xy".
         joined: Join the points of a series by lines; False draws only its markers.
 
@@ -118,7 +118,7 @@ def timeline(schedules: Mapping[str, Sequence[float]], alt: str = "") -> Picture
 
     Args:
         schedules: Label to local step sizes; the free block is added.
-        alt: What the picture shows.
+        alt: Description of the picture for readers who do not see it.
     """
     if not schedules:
         raise ValueError("a picture needs one or more schedules")
@@ -155,8 +155,8 @@ def rates(
 
     Args:
         groups: Task to method to rate and interval, all between 0 and 1.
-        title: What to notice.
-        alt: What the picture shows; a list of all rates when left out.
+        title: Title that says what to notice.
+        alt: Description of the picture; a list of all rates when left out.
 
     Raises:
         ValueError: There are no rates, or one lies outside its interval or outside 0 to 1.

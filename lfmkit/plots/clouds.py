@@ -21,7 +21,7 @@ def density(panels: Mapping[str, Tensor], alt: str = "", bins: int = 150) -> Pic
 
     Args:
         panels: Title to points, each (n, 2). All panels share the colour scale per point.
-        alt: What the picture shows, for readers who do not see it.
+        alt: Description of the picture for readers who do not see it.
         bins: Bins per side.
     """
     figure, axes = row(len(panels), alt or "Histograms: " + ", ".join(panels))
@@ -43,7 +43,7 @@ def log_density(
 
     Args:
         panels: Title to a function from points (n, 2) to log densities (n,).
-        alt: What the picture shows.
+        alt: Description of the picture for readers who do not see it.
         points: Grid points per side.
     """
     figure, axes = row(len(panels), alt or "Log densities: " + ", ".join(panels))
@@ -63,7 +63,7 @@ def paths(panels: Mapping[str, Tensor], alt: str = "", lines: int = 60) -> Pictu
 
     Args:
         panels: Title to recorded states (records, n, 2).
-        alt: What the picture shows.
+        alt: Description of the picture for readers who do not see it.
         lines: Number of trajectories to draw.
     """
     figure, axes = row(len(panels), alt or "Paths: " + ", ".join(panels))
@@ -91,9 +91,9 @@ def ways(
         panels: Heading to name to trajectories. "expert" is drawn in the colour of data, a name that starts
             with a palette name in its colour.
         axes: Names of the two numbers of a point, for each panel.
-        title: What to notice.
+        title: Title that says what to notice.
         disc: Radius of an obstacle at the origin.
-        alt: What the picture shows.
+        alt: Description of the picture for readers who do not see it.
 
     Raises:
         ValueError: There are no trajectories, one does not have the shape (steps, 2), or axes do not fit the

@@ -57,9 +57,9 @@ def image_grid(
     Args:
         images: Bytes (n, C, H, W), grey (C = 1) or in colour (C = 3).
         columns: Images in a row; the number that lets them be largest when left out.
-        title: What to notice.
+        title: Title that says what to notice.
         labels: A few letters below each image, cut where they are wider than the image.
-        alt: What the picture shows.
+        alt: Description of the picture for readers who do not see it.
 
     Raises:
         TypeError: The images are not bytes.
@@ -93,8 +93,8 @@ def image_rows(rows: Mapping[str, Tensor], title: str = "", alt: str = "") -> Pi
     Args:
         rows: Name to images, bytes (n, C, H, W), all of one shape. A row whose name starts with a palette
             name has a bar of its colour.
-        title: What to notice.
-        alt: What the picture shows.
+        title: Title that says what to notice.
+        alt: Description of the picture for readers who do not see it.
 
     Raises:
         TypeError: The rows are not a mapping, or some images are not bytes.

@@ -33,8 +33,8 @@ def sweep(
             A group has the colour of the method that its name starts with.
         label: Name of the parameter.
         measure: Name of the measure.
-        title: What to notice.
-        alt: What the picture shows; a list of all means when left out.
+        title: Title that says what to notice.
+        alt: Description of the picture; a list of all means when left out.
 
     Raises:
         ValueError: There are no runs.

@@ -21,7 +21,7 @@ def marginals(sets: Mapping[str, Tensor], columns: Sequence[str], alt: str = "",
         sets: Name to samples, each (n, d); the axes are those of the first set. A set whose name starts with
             a palette name takes its colour.
         columns: Names of the d columns.
-        alt: What the picture shows.
+        alt: Description of the picture for readers who do not see it.
         bins: Bins of each histogram.
 
     Raises:
@@ -62,7 +62,7 @@ def pairs(
         sets: Name to samples, each (n, d); the axes are those of the first set.
         columns: Names of the d columns.
         which: Pairs of column numbers.
-        alt: What the picture shows.
+        alt: Description of the picture for readers who do not see it.
         bins: Bins per side.
 
     Raises:

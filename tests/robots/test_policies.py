@@ -182,7 +182,7 @@ def test_save_and_load(policy, solver, tmp_path):
 
 def test_a_flow_is_no_policy(policy, tmp_path):
     policy.flow.save(tmp_path)
-    with pytest.raises(ValueError, match="describes no policy: read a flow by"):
+    with pytest.raises(ValueError, match="does not describe a policy: read a flow by"):
         policies.load_policy(tmp_path)
 
 
@@ -225,7 +225,7 @@ def newer_flow(folder):
         (cut("flow.json"), ValueError, "flow.json is damaged"),
         (cut("weights-*.safetensors"), ValueError, "weights-.* is cut off or damaged"),
         (about(format=2), ValueError, "of a newer lfmkit .policies of format 2; .*: update lfmkit"),
-        (about(format=None), ValueError, "flow.json describes no policy"),
+        (about(format=None), ValueError, "flow.json does not describe a policy"),
         (about(observe=None), ValueError, "flow.json is damaged: .*observe"),
         (about(limits=None), ValueError, "flow.json is damaged: .*limits"),
         (about(seen=[[1.0], [1.0, 2.0]]), ValueError, "flow.json is damaged"),

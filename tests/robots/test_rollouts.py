@@ -137,8 +137,8 @@ def test_processes_change_nothing():
 FATES = {
     "reset": ("OSError: no such arm", 0, 0),
     "raises": ("RuntimeError: it fell over", 2, 2),
-    "nan": ("RuntimeError: an observation is no row of finite numbers: [nan  0.]", 2, 2),
-    "shape": ("RuntimeError: an observation is no row of finite numbers: [[0. 0.]\n [0. 0.]]", 2, 2),
+    "nan": ("RuntimeError: an observation is not a row of finite numbers: [nan  0.]", 2, 2),
+    "shape": ("RuntimeError: an observation is not a row of finite numbers: [[0. 0.]\n [0. 0.]]", 2, 2),
     "exits": ("its process crashed or was killed", 0, 0),
 }
 
