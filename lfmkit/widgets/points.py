@@ -21,15 +21,13 @@ WHEEL = (
 HUES = len(WHEEL)
 
 
-def planar(x: object, what: str) -> Tensor:
+def planar(x: Tensor, what: str) -> Tensor:
     """Return x as a detached float tensor on the CPU if it is a finite floating-point (n, 2) tensor, n >= 1.
 
     Raises:
         TypeError: x is not a floating-point tensor.
         ValueError: Wrong shape, no rows, NaN or infinite rows.
     """
-    if not isinstance(x, Tensor):
-        raise TypeError(f"{what} must be a floating-point tensor (n, 2), got {type(x).__name__}")
     return as_samples(x, 2, what).detach().float().cpu()
 
 

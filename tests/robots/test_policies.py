@@ -1,4 +1,4 @@
-"""Policies: framings there and back, what they refuse, saving, and that they learn to act."""
+"""Policies: framings there and back, bad input, saving, and learning to act."""
 
 import json
 import shutil
@@ -75,7 +75,7 @@ def test_rows_and_conditions_have_unit_scale():
 
 
 def test_columns_that_do_not_vary():
-    """They become zeros, and zero or anything else becomes what was demonstrated."""
+    """They become zeros, and zero or anything else becomes the demonstrated value."""
     seen, done = np.random.default_rng(0).normal(size=(20, 3)), np.random.default_rng(1).normal(size=(20, 2))
     seen[:, 1], done[:, 0] = 7, 0.25
     framing, rows, conditions = policies.framed(data.demos([(seen, done)]), predict=2)
@@ -193,7 +193,7 @@ def test_saving_where_nothing_can_be_written(policy, tmp_path):
 
 
 def about(**changes):
-    """Return a change of what flow.json says of the policy; None takes something out."""
+    """Return a change of the policy in flow.json; None removes an entry."""
 
     def work(folder):
         path = folder / "flow.json"
@@ -258,7 +258,7 @@ def shown(tmp_path_factory):
 
 @pytest.mark.parametrize(("schedule", "each"), [((), 4), ((0.3,), 2)], ids=["fm", "lfm"])
 def test_a_trained_policy_acts_well_in_four_evaluations(shown, schedule, each):
-    """It passes the disc on both sides, where the mean of what it was shown leads into it."""
+    """It passes the disc on both sides, although the mean of the demonstrations leads into it."""
     framing, rows, cond = policies.framed(shown)
     flow = methods.lfm(framing.dim, schedule, net=NET, cond=framing.cond)
     settings = {"steps": 600, "batch": 256, "lr": 3e-3, "drop": 0.0, "pool": "ou", "progress": False}

@@ -1,4 +1,4 @@
-"""Simulators: an episode is what its seed says, whatever was played before; experts can do their tasks."""
+"""Simulators: a seed determines its episode, whatever was played before; experts can do their tasks."""
 
 import itertools
 import subprocess
@@ -135,7 +135,7 @@ def test_the_sources_of_tasks_differ():
     assert MetaWorld("reach-v3").source == f"reach-v3 of Meta-World {version('metaworld')}, 500 steps"
 
 
-def test_whoever_touches_the_disc_is_stuck():
+def test_a_robot_that_touches_the_disc_is_stuck():
     simulator = Detour()()
     place = simulator.reset(0)[:2]
     for _ in range(30):

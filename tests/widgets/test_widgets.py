@@ -1,4 +1,4 @@
-"""The widgets without a browser: what they hold, what they store, and what they refuse."""
+"""The widgets without a browser: their contents, their stored output, bad input."""
 
 import base64
 import io
