@@ -7,6 +7,9 @@ Every `title` says what to notice, every `alt` what the picture shows to readers
 - numbers: `losses`, `bars`, `curves`, `rates`, `sweep`, `timeline` (of schedules)
 - samples of tables: `marginals`, `pairs`
 - images: `image_grid`, `image_rows`
+
+A series whose name starts with a name of `PALETTE` has its colour; axes in the plane run from -LIMIT to
+LIMIT.
 """
 
 from lfmkit.plots.charts import bars, curves, losses, rates, timeline
