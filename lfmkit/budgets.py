@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lfmkit.flows.block import Block
 from lfmkit.flows.flow import Flow
-from lfmkit.metrics.records import Record, Table, table
+from lfmkit.metrics.records import Record, Records, table
 from lfmkit.training.gradients import Gradients
 from lfmkit.training.optimiser import Adam
 from lfmkit.training.settings import Execution, Training
@@ -116,7 +116,7 @@ def budget(
     precision: str = "float32",
     samples: int | None = None,
     compiled: bool = False,
-) -> Table:
+) -> Records:
     """Return what training a flow needs, as a table; a few steps are timed for it.
 
     Args:

@@ -1,4 +1,4 @@
-"""Helpers for the exercises in the notebooks: they say how far an answer is off, and never raise."""
+"""Helpers for the exercises in the notebooks: they print the error of an answer, and never raise."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ from torch import Tensor
 
 def check_close(yours: object, expected: Tensor, tolerance: float = 1e-5) -> bool:
     """Compare an answer with the expected tensor; print the shape and the largest error.
+
+    Args:
+        yours: The answer.
+        expected: The tensor that it should be.
+        tolerance: Largest difference of two numbers that counts as equal.
+
+    Returns:
+        Whether the answer is correct.
 
     >>> check_close(torch.zeros(3), torch.full((3,), 0.5))
     not yet: shape (3,) is right, the largest error is 0.5

@@ -1,9 +1,10 @@
-"""Measures along a trajectory: how long, how straight and how costly in energy the ways of the points are.
+"""Measures along a trajectory: the length, straightness and kinetic energy of the points' trajectories.
 
 A trajectory of N blocks is laid out on chain time s in [0, 1], in which every block takes 1/N:
 s = (k + t) / N in block k at its own time t. Measures of one block use its own time t in [0, 1]. Between
-records a point is taken to move straight and evenly, so all three come out too small, by an error that falls
-like 1 / records^2 (`resolution` estimates it). None depends on the direction, encode or decode.
+records, points are assumed to move on straight lines at constant speed, so all three measures come out too
+small, by an error that falls like 1 / records^2 (`resolution` estimates it). None of them depends on the
+direction, encode or decode.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from torch import Tensor
 from lfmkit.flows.integrate import Trajectory
 from lfmkit.metrics.records import Record
 
-# of chain times (records,) and states (records, n, d): one number a point, (n,)
+# function of chain times (records,) and states (records, n, d) that returns one number per point, (n,)
 _Measure = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -29,11 +30,11 @@ class AlongPath(Record):
     """A measure along a trajectory, a mean over its points, and how it was measured.
 
     Attributes:
-        value: Of the whole chain, on its time [0, 1].
-        stderr: Its standard error over the points; None for a single one.
-        blocks: The same for each block on its own time [0, 1], data side first.
+        value: The measure for the whole chain, on its time [0, 1].
+        stderr: Standard error of value over the points; None for a single point.
+        blocks: The measure for each block on its own time [0, 1], data side first.
         displacement: Mean of |Z_1 - Z_0|.
-        resolution: How much more the value would about be with endless records; None where there are too few
+        resolution: Estimated increase of the value in the limit of many records; None where there are too few
             records to say.
         n: Number of points.
         settings: Number of records.
@@ -50,7 +51,7 @@ class AlongPath(Record):
 
 
 def path_length(trajectory: Trajectory) -> AlongPath:
-    """Measure the mean length of the ways, in the unit of x; it is at least the displacement.
+    """Measure the mean length of the trajectories, in the unit of x; it is at least the displacement.
 
     The lengths of the blocks add up to that of the chain.
 
@@ -68,9 +69,9 @@ def path_length(trajectory: Trajectory) -> AlongPath:
 def kinetic_energy(trajectory: Trajectory) -> AlongPath:
     """Measure the integral of E|v|^2 over time [0, 1] (without a factor of 1/2), in squared units of x.
 
-    So it is at least the mean squared displacement, and that at least the squared Wasserstein distance of the
-    ends (it is the Benamou-Brenier functional). Since each block has its own time, the chain's is N times the
-    sum of the blocks'.
+    This is the Benamou-Brenier functional: it is at least the mean squared displacement, which in turn is at
+    least the squared Wasserstein distance of the ends. Since each block has its own time, the energy of the
+    chain is N times the sum of the blocks' energies.
 
     Raises:
         ValueError: Fewer than two records, no points, NaN states, times that are not those of whole blocks.
@@ -84,9 +85,9 @@ def kinetic_energy(trajectory: Trajectory) -> AlongPath:
 def straightness(trajectory: Trajectory) -> AlongPath:
     """Measure S, the integral over time [0, 1] of E|(Z_1 - Z_0) - v|^2, in squared units of x; 0 is straight.
 
-    As the velocity integrates to Z_1 - Z_0, it is the kinetic energy minus the mean squared displacement. It
-    is 0 only for straight lines at constant speed: a chain of straight blocks that move at different speeds
-    is not straight, its blocks are.
+    As the velocity integrates to Z_1 - Z_0, S is the kinetic energy minus the mean squared displacement. It
+    is 0 only for straight lines at constant speed: in a chain of straight blocks with different speeds, each
+    block is straight but the chain is not.
 
     Raises:
         ValueError: Fewer than two records, no points, NaN states, times that are not those of whole blocks.
@@ -106,7 +107,7 @@ def _energies(s: Tensor, x: Tensor) -> Tensor:
 
 
 def _bends(s: Tensor, x: Tensor) -> Tensor:
-    """The mean of |chord - v|^2 itself: no difference of two large numbers."""
+    """Return the mean of |chord - v|^2 itself, which loses fewer digits than a difference of two measures."""
     steps = s.diff()[:, None]
     return ((x.diff(dim=0) / steps[..., None] - (x[-1] - x[0])).square().sum(2) * steps).sum(0)
 
@@ -119,7 +120,7 @@ def _measured(trajectory: Trajectory, name: str, measure: _Measure) -> AlongPath
     spans = list(pairwise(edges))
     values = measure(s, x)
     n = len(values)
-    # Every second record, but all ends of blocks: a polygon that misses four times as much
+    # every second record, but all ends of blocks: a polygon whose error is four times as large
     coarse = sorted({i for a, b in spans for i in (*range(a, b, 2), b)})
     fine = all(b - a > 1 for a, b in spans)
     missed = (float(values.mean()) - float(measure(s[coarse], x[coarse]).mean())) / 3

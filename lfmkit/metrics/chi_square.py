@@ -13,8 +13,8 @@ from torch import Tensor
 from lfmkit.metrics.records import Record
 
 LogDensity = Callable[[Tensor], Tensor]
-FRAME = 0.05  # of the grid's width on each side, in which next to nothing may be left of the integrand
-ROWS = 10_000  # points of the grid a call
+FRAME = 0.05  # share of the grid's width on each side where the integrand must almost vanish
+ROWS = 10_000  # points of the grid in one call of a density
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -23,9 +23,9 @@ class Chi2(Record):
 
     Attributes:
         value: The integral of (p - q)^2 / q.
-        resolution: How far it is from that of a grid twice as coarse; the error itself is far smaller for
-            smooth densities.
-        outside: What is missing of the mass of p or of q on the grid, the larger of both.
+        resolution: Difference from the value on a grid twice as coarse; for smooth densities the error itself
+            is far smaller.
+        outside: Mass of p or of q that is missing on the grid, whichever is larger.
         settings: The grid.
     """
 
@@ -43,20 +43,21 @@ def chi2(
 ) -> Chi2:
     """Measure the chi-square divergence of p from q, the integral of (p - q)^2 / q over the plane.
 
-    By the trapezoidal rule. The integrand asks more of a grid than the densities do: p^2 / q may be large
-    where p is small, and its integral infinite.
+    The integral is computed by the trapezoidal rule. It needs a wider grid than the densities do: p^2 / q
+    may be large where p is small, and its integral may be infinite.
 
     Args:
-        log_p: Log density, function of points (n, 2), float64, returning (n,) nats; of a flow: flow.log_prob.
-        log_q: The same of the other density, N(0, I) when left out.
-        limits: The grid's ends, for both axes.
-        points: Points an axis, odd.
-        tolerance: How much of the mass of p or q may be missing on the grid, and how much of the integral
-            may lie in its outermost twentieths.
+        log_p: Log density as a function of points (n, 2), float64, that returns (n,) nats, e.g.
+            flow.log_prob.
+        log_q: Log density of q, N(0, I) when left out.
+        limits: Ends of the grid, for both axes.
+        points: Points per axis, an odd number.
+        tolerance: Largest share of the mass of p or q that may be missing on the grid, and of the integral
+            that may lie in its outermost twentieths.
 
     Raises:
-        ValueError: Bad limits or points; values that are no log density; more than tolerance outside of the
-            grid or near its edge.
+        ValueError: Limits or points are out of range, values are not a log density, or more than tolerance
+            lies outside of the grid or near its edge.
 
     >>> from lfmkit.oracles import GaussianMixture
     >>> round(float(chi2(GaussianMixture([[0.6, 0.8]], 1.0).log_prob)), 6), round(math.e - 1, 6)

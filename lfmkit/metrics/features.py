@@ -1,7 +1,7 @@
-"""What turns images into features, and a small network whose features take a minute to train.
+"""Features of images, and a small network that learns some in a minute.
 
 Features are any function from images of bytes (n, C, H, W) to numbers (n, d). Distances between features
-are only comparable where the features are the same: records carry their name.
+are comparable only if the features are the same, so records carry their name.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lfmkit.flows.inputs import as_samples
+from lfmkit.pixels import as_bytes
 from lfmkit.utils.progress import progress_over
 from lfmkit.utils.tensors import read_tensors, write_tensors
 
 KIND = "small CNN features"
-WIDTHS = (32, 64, 64, 128)  # channels of the layers; the last are the features
-BATCH, RATE = 128, 5e-3
-TOGETHER = 2**21  # pixels looked at together: bounds memory
+WIDTHS = (32, 64, 64, 128)  # channels of the layers; those of the last layer are the features
+BATCH, RATE = 128, 5e-3  # images per step, and the highest learning rate
+TOGETHER = 2**21  # numbers of the images that go through a network at a time: bounds memory
 
 
 class Features(Protocol):
-    """What turns images of bytes (n, C, H, W) into features (n, d): any function that does."""
+    """Any callable that maps images of bytes (n, C, H, W) to features (n, d)."""
 
     def __call__(self, images: Tensor, /) -> Tensor:
         """Return the features of images."""
@@ -36,14 +37,14 @@ class Features(Protocol):
 class SmallCNN:
     """The features of a small classifier, as `train_features` returns them: images to (n, 128).
 
-    Called with images of bytes of the size it was trained on. What it calls alike, a distance between its
-    features calls alike: it says something about images like those it was trained on, and nothing else.
+    Call it with images of bytes of the size it was trained on. It sees only the differences that it learned
+    to see: a distance between its features is meaningful only for images like those it was trained on.
 
     Attributes:
-        network: The classifier; the features are what its last layer sees.
+        network: The classifier; the features are the inputs of its last layer.
         shape: (C, H, W) of the images.
         classes: Number of classes.
-        accuracy: Share of images it was not trained on that it classifies rightly.
+        accuracy: Share of the test images that it classifies correctly.
         n: Number of images it was trained on.
         steps: Steps of training.
         seed: Seed of its weights and batches.
@@ -59,7 +60,7 @@ class SmallCNN:
 
     @property
     def label(self) -> str:
-        """Its name in records: with a checksum of the weights, and how well it classifies."""
+        """Its name in records, with a checksum of the weights and the accuracy."""
         digest = hashlib.sha256()
         for tensor in self.network.state_dict().values():
             digest.update(tensor.cpu().numpy().tobytes())
@@ -70,9 +71,9 @@ class SmallCNN:
 
         Raises:
             TypeError: The images are not of bytes.
-            ValueError: They have not the shape of those it was trained on.
+            ValueError: They do not have the shape of those it was trained on.
         """
-        return _through(self.network[:-1], as_bytes(images, "images", self.shape))
+        return _through(self.network[:-1], as_bytes(images, shape=self.shape))
 
     def save(self, path: str | Path) -> None:
         """Write weights and provenance as one safetensors file."""
@@ -86,11 +87,11 @@ class SmallCNN:
 
         Raises:
             FileNotFoundError: There is no such file.
-            ValueError: The file is damaged, or something else.
+            ValueError: The file is damaged, or does not hold such a network.
         """
         weights, about = read_tensors(Path(path))
         if about.pop("kind", None) != KIND:
-            raise ValueError(f"{path} holds no {KIND}: give a file that SmallCNN.save wrote")
+            raise ValueError(f"{path} does not hold {KIND}: give a file that SmallCNN.save wrote")
         try:
             shape = tuple(about.pop("shape"))
             network = _network(shape[0], about["classes"])
@@ -106,38 +107,39 @@ def train_features(
 ) -> SmallCNN:
     """Train a small classifier of images (n, C, H, W) of bytes and return its features.
 
-    Four convolutions, the mean over the image, one linear layer; AdamW in batches of 128, on the CPU. On
-    32 x 32 colour images half a minute of one core, on 8 x 8 grey ones a few seconds. The same seed and
-    number of threads give the same features. Nothing is mirrored or shifted: that would change the classes
-    of some data.
+    The network has four convolutions, the mean over the image and one linear layer; it is trained by AdamW in
+    batches of 128, on the CPU. This takes half a minute of one core on 32 x 32 colour images, and a few
+    seconds on 8 x 8 grey ones. The same seed and number of threads give the same features. Images are not
+    mirrored or shifted, which would change the classes of some data.
 
-    A set without labels has none: use `Inception`, or features trained on labelled images of that size.
+    Training needs labels: for images without, use `Inception`, or train on labelled images of the same size.
 
     Args:
         images: Training images.
-        labels: Their classes, whole numbers from 0 on, shape (n,).
+        labels: Their classes, whole numbers >= 0, shape (n,).
         test_images: Images to measure the accuracy on.
         test_labels: Their classes.
         steps: Steps of training.
         seed: Seed of weights and batches.
 
     Raises:
-        TypeError: Images are not of bytes, labels not whole numbers.
-        ValueError: Shapes do not fit, there is but one class, images are smaller than 4 x 4.
+        TypeError: Images are not of bytes, or labels are not whole numbers.
+        ValueError: Shapes do not fit, there is only one class, or images are smaller than 4 x 4.
     """
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise ValueError(f"steps must be a whole number >= 1, got {steps!r}")
-    shape = _shape(as_bytes(images, "images"))
+    channels, height, width = as_bytes(images).shape[1:]
+    shape = (channels, height, width)
     as_bytes(test_images, "test_images", shape)
-    if min(shape[1:]) < 4:
-        raise ValueError(f"features need images of 4 x 4 pixels or more, got {shape[1]} x {shape[2]}")
+    if min(height, width) < 4:
+        raise ValueError(f"features need images of 4 x 4 pixels or more, got {height} x {width}")
     classes = _classes(labels, len(images), "labels")
     if classes == 1 or _classes(test_labels, len(test_images), "test_labels") > classes:
         raise ValueError(f"test_labels must be of the classes of labels, two or more: labels has {classes}")
     images, labels = images.cpu(), labels.cpu()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = _network(shape[0], classes)
+        network = _network(channels, classes)
         optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=0.01)
         warm = max(1, steps // 5)
         for step in progress_over(range(steps)):
@@ -153,32 +155,8 @@ def train_features(
     return SmallCNN(network, shape, classes, accuracy, len(images), steps, seed)
 
 
-def as_bytes(images: Tensor, what: str, shape: tuple[int, int, int] | None = None) -> Tensor:
-    """Return images if they are bytes (n, C, H, W), n >= 1, of a shape if one is given.
-
-    Raises:
-        TypeError: They are not of bytes.
-        ValueError: Wrong shape, or none.
-    """
-    if not isinstance(images, Tensor) or images.dtype != torch.uint8:
-        kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
-        raise TypeError(
-            f"{what} must be images of bytes (torch.uint8), got {kind}: "
-            "pixels.as_images makes them of a flow's rows"
-        )
-    if images.ndim != 4 or 0 in images.shape[1:]:
-        raise ValueError(f"{what} needs the shape (n, C, H, W), got {tuple(images.shape)}")
-    if len(images) == 0:
-        raise ValueError(f"{what} is empty: it needs one or more images")
-    if shape is not None and _shape(images) != shape:
-        raise ValueError(
-            f"{what} needs the shape (n, {', '.join(map(str, shape))}), got {tuple(images.shape)}"
-        )
-    return images
-
-
 def bytes_or_features(x: Tensor, what: str) -> Tensor:
-    """Return x if it is images of bytes (n, C, H, W), or a finite floating-point matrix (n, d).
+    """Return x if it holds images of bytes (n, C, H, W), or is a finite floating-point matrix (n, d).
 
     Raises:
         TypeError: x is neither.
@@ -190,17 +168,17 @@ def bytes_or_features(x: Tensor, what: str) -> Tensor:
 
 
 def as_features(features: Features | None, x: Tensor, what: str) -> Tensor:
-    """Return the features (n, d) of images of bytes; a floating-point matrix is taken for features already.
+    """Return the features (n, d) of images of bytes; a floating-point matrix counts as features already.
 
     Raises:
         TypeError: x is neither.
-        ValueError: Images without features, wrong shapes, NaN or infinite features.
+        ValueError: Images without `features`, wrong shapes, or NaN or infinite features.
     """
     if bytes_or_features(x, what).ndim == 2:
         return x.detach()
     if features is None:
         raise ValueError(
-            f"{what} are images: say features=, of train_features, Inception() or a function of your own"
+            f"{what} are images: say features=, of train_features, Inception() or your own function"
         )
     found = features(x)
     if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != len(x):
@@ -219,14 +197,14 @@ def label(features: Features | None) -> str:
 
 def _network(channels: int, classes: int) -> nn.Sequential:
     layers: list[nn.Module] = []
-    sizes = ((4, 2), (3, 2), (3, 1), (3, 2))  # of the kernels, and their strides
+    sizes = ((4, 2), (3, 2), (3, 1), (3, 2))  # sizes of the kernels, and their strides
     for before, after, (kernel, stride) in zip((channels, *WIDTHS), WIDTHS, sizes, strict=False):
         layers += [nn.Conv2d(before, after, kernel, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(WIDTHS[-1], classes))
 
 
 def _numbers(images: Tensor) -> Tensor:
-    """Return images as numbers in [-1, 1], channels last: a fifth faster on a CPU."""
+    """Return images as numbers in [-1, 1], with channels last, which is a fifth faster on a CPU."""
     return (images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
 
@@ -237,16 +215,11 @@ def _through(network: nn.Module, images: Tensor) -> Tensor:
         return torch.cat([network(_numbers(part.to(device))) for part in progress_over(parts)])
 
 
-def _shape(images: Tensor) -> tuple[int, int, int]:
-    channels, height, width = images.shape[1:]
-    return channels, height, width
-
-
 def _classes(labels: Tensor, n: int, what: str) -> int:
     """Return the number of classes, the largest label plus one."""
     whole = isinstance(labels, Tensor) and not labels.is_floating_point() and not labels.is_complex()
     if not whole:
         raise TypeError(f"{what} must be whole numbers, shape (n,): features are trained on labelled images")
     if labels.shape != (n,) or int(labels.min()) < 0:
-        raise ValueError(f"{what} needs {n} numbers >= 0, one an image, got the shape {tuple(labels.shape)}")
+        raise ValueError(f"{what} needs {n} numbers >= 0, one per image, got the shape {tuple(labels.shape)}")
     return int(labels.max()) + 1

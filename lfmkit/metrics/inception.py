@@ -1,4 +1,4 @@
-"""The Inception network of 2015-12-05, whose features the literature's FID is measured with."""
+"""The Inception network of 2015-12-05, whose features define the FID of the literature."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from lfmkit.data import download
-from lfmkit.metrics.features import as_bytes
+from lfmkit.pixels import as_bytes
 from lfmkit.utils import files
 from lfmkit.utils.progress import progress_over, watched
 
-NAMES = ("weights-inception-2015-12-05-6726825d.pth", "pt_inception-2015-12-05-6726825d.pth")  # one content
+NAMES = ("weights-inception-2015-12-05-6726825d.pth", "pt_inception-2015-12-05-6726825d.pth")  # twins
 URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{NAMES[0]}"
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 SIZE = "96 MB"
@@ -24,14 +24,14 @@ SIZE = "96 MB"
 class Inception:
     """The 2,048 features of the Inception network of 2015-12-05, as torch-fidelity computes them.
 
-    Images of bytes (n, 3, H, W) are enlarged to 299 x 299 bilinearly without antialiasing, as TensorFlow 1
-    did it and as published FIDs have it. One core takes six images a second: 10,000 want a GPU.
+    Images of bytes (n, 3, H, W) are enlarged to 299 x 299 bilinearly without antialiasing, as in TensorFlow 1
+    and in published FIDs. One core takes six images per second: use a GPU for 10,000.
 
     Args:
         weights: File of the weights. By default `weights-inception-2015-12-05-6726825d.pth` under
             $LFMKIT_DATA, in the cache, or from torch-fidelity's releases on GitHub (96 MB).
-        device: Where to compute.
-        batch: Images taken together.
+        device: Device that computes the features.
+        batch: Number of images per pass.
 
     Raises:
         ImportError: torch-fidelity or torchvision is missing, or torchvision does not fit this torch.
@@ -64,9 +64,9 @@ class Inception:
 
         Raises:
             TypeError: The images are not of bytes.
-            ValueError: They have not three channels.
+            ValueError: They do not have three channels.
         """
-        if as_bytes(images, "images").shape[1] != 3:
+        if as_bytes(images).shape[1] != 3:
             raise ValueError(
                 f"Inception takes images of 3 channels, got {images.shape[1]}: images.expand(-1, 3, -1, -1) "
                 "makes grey ones fit"
@@ -79,7 +79,7 @@ class Inception:
 
 
 def _weights(path: str | Path | None) -> io.BytesIO:
-    """Return the weights as a file of our own writing, which torch-fidelity can unpickle without danger."""
+    """Return the weights as a freshly written file, which torch-fidelity can unpickle without danger."""
     found = _found(path)
     digest = files.sha256(found)
     if digest != SHA256:

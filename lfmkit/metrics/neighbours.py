@@ -10,14 +10,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lfmkit.metrics.features import Features, as_bytes, as_features, label
+from lfmkit.metrics.features import Features, as_features, label
 from lfmkit.metrics.records import Record
-from lfmkit.pixels import HALF
+from lfmkit.pixels import HALF, as_bytes
 from lfmkit.utils.progress import progress_over
 
-NUMBERS = 2**23  # of the training images in float64 at a time: bounds memory
-ROWS = 2048  # of samples and of training images compared at a time
-COPY = 1 / 3  # of the distance to the second nearest, below which the nearest was copied
+NUMBERS = 2**23  # numbers of the training images in float64 at a time: bounds memory
+ROWS = 2048  # samples, and training images, compared at a time
+COPY = 1 / 3  # ratio of the nearest to the second nearest distance below which a sample is a copy
 
 
 class Neighbours(NamedTuple):
@@ -38,13 +38,14 @@ class Memorised(Record):
 
     Attributes:
         value: The share.
-        stderr: Its standard error, with one copy more on either side, so that none found is not surely none.
-        baseline: The same share among images that nobody was trained on; None where there are none.
-        nearer: Probability that a sample is nearer to its nearest training image than such an image is: 1/2
-            where neither is special; None where there are none.
+        stderr: Its standard error, computed with one more copy and one more non-copy, so that finding no copy
+            does not give an error of 0.
+        baseline: The same share among held-out images; None if none were given.
+        nearer: Probability that a sample is nearer to its nearest training image than a held-out image is to
+            its own; 1/2 if the samples are as far away as held-out images, None if none were given.
         n: Number of samples.
         reference: Number of training images.
-        settings: The rule, and what distances are between.
+        settings: The rule, and what is compared: pixels or features.
         which: Numbers of the samples that are copies.
     """
 
@@ -60,11 +61,11 @@ class Memorised(Record):
 def nearest(samples: Tensor, train: Tensor, k: int = 1, features: Features | None = None) -> Neighbours:
     """Return the k nearest training images of each sample, by the Euclidean distance of their pixels.
 
-    All pairs are compared, in float64, chunk by chunk: distances of images are exact, those of copies are 0,
-    and memory does not grow with the number of pairs. The unit is that of the rows a flow works on, in which
-    pixels lie between -1 and 1. 1,000 samples against CIFAR-10's 50,000 take ten seconds of one core.
+    All pairs are compared, in float64, chunk by chunk: distances between images are exact, those of copies
+    are 0, and memory does not grow with the number of pairs. The unit is that of the rows a flow works on, in
+    which pixels lie between -1 and 1. 1,000 samples against CIFAR-10's 50,000 take ten seconds of one core.
 
-    Distances of pixels are small between smooth images: such samples seem nearer than they look.
+    Pixel distances between smooth images are small: such samples seem nearer than they look.
 
     Args:
         samples: Images (n, C, H, W) of bytes, or features (n, d).
@@ -74,7 +75,7 @@ def nearest(samples: Tensor, train: Tensor, k: int = 1, features: Features | Non
 
     Raises:
         TypeError: Images are not of bytes.
-        ValueError: Shapes differ, no images, k is not between 1 and m, NaN features.
+        ValueError: Shapes differ, there are no images, k is not between 1 and m, or features are NaN.
 
     >>> train = torch.tensor([0, 128, 255], dtype=torch.uint8).view(3, 1, 1, 1)
     >>> nearest(train[1:2] + 64, train, k=2)
@@ -94,16 +95,16 @@ def memorised(
 ) -> Memorised:
     """Measure the share of samples that are copies of a training image.
 
-    The rule: a sample is a copy where its nearest training image is less than a third as far as the second
-    nearest. It needs no scale of distances, but it does not see copies of an image that is in the training
-    set twice. What the rule says of held-out images is the baseline. They also tell whether samples are
-    nearer to the training set than new images are, as a memory too blurred to be a copy is: see
-    `Memorised.nearer`. So are smooth images in pixels, though: it wants held-out images of the same classes.
+    The rule: a sample is a copy if its nearest training image is less than a third as far away as the second
+    nearest. The rule needs no scale of distances, but it misses copies of an image that is in the training
+    set twice. Applied to held-out images it gives the baseline. Held-out images also show whether samples are
+    nearer to the training set than new images are, as blurred copies would be: see `Memorised.nearer`. Smooth
+    images are nearer in pixels, too, so take held-out images of the same classes.
 
     Args:
         samples: Images (n, C, H, W) of bytes, or features (n, d).
         train: The images that the model was trained on, two or more, or their features.
-        held_out: Images like them that it was not trained on.
+        held_out: Similar images that the model was not trained on.
         features: Compare these features of the images, not their pixels.
 
     Raises:
@@ -129,7 +130,7 @@ def memorised(
         baseline = float(_copies(new).double().mean())
         nearer = _probability_less(distances[:, 0], new[:, 0].to(distances.device))
     between = "features" if samples.ndim == 2 else "pixels" if features is None else label(features)
-    told = "" if nearer is None else f", nearer than held-out images with probability {nearer:.3f}"
+    compared = "" if nearer is None else f", nearer than held-out images with probability {nearer:.3f}"
     return Memorised(
         measure="memorised (share)",
         value=share,
@@ -138,19 +139,18 @@ def memorised(
         nearer=nearer,
         n=n,
         reference=len(train),
-        settings=f"nearest < 1/3 second nearest, {between}{told}",
+        settings=f"nearest < 1/3 second nearest, {between}{compared}",
         which=tuple(torch.nonzero(copies).flatten().tolist()),
         seconds=time.perf_counter() - started,
     )
 
 
 def _rows(samples: Tensor, train: Tensor, features: Features | None) -> tuple[Tensor, Tensor, float]:
-    """Return both sets as rows on one device, and what their distances are to be divided by."""
+    """Return both sets as rows on one device, and the divisor of their distances."""
     given = isinstance(samples, Tensor) and samples.ndim == 2
     if features is None and not given:
         y = as_bytes(train, "train")
-        channels, height, width = y.shape[1:]
-        x = as_bytes(samples, "samples", (channels, height, width))
+        x = as_bytes(samples, "samples", y.shape[1:])
         return x.flatten(1).to(y.device), y.flatten(1), HALF
     x, y = as_features(features, samples, "samples"), as_features(features, train, "train")
     if x.shape[1] != y.shape[1]:

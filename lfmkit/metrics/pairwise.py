@@ -1,8 +1,8 @@
 """Distances from a kernel of all pairs of points: maximum mean discrepancy and energy distance.
 
-Both are E k(x, x') + E k(y, y') - 2 E k(x, y): with Gaussians k = exp(-|x - y|^2 / 2 s^2) the squared MMD,
-with k = -|x - y| the squared energy distance. Pairs are taken chunk by chunk, in float64, and only their sums
-over rows and columns are kept: memory does not grow with the number of pairs.
+Both are E k(x, x') + E k(y, y') - 2 E k(x, y): with Gaussians k = exp(-|x - y|^2 / 2 s^2) this is the squared
+MMD, with k = -|x - y| the squared energy distance. Pairs are taken chunk by chunk, in float64, and only sums
+over rows and columns are kept, so memory does not grow with the number of pairs.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from torch import Tensor
 
 from lfmkit.metrics.samples import Distance, shuffle, two_sets
 
-PAIRS = 2**17  # at a time: they stay in the processor's cache
-MEDIAN_OF = 1000  # points of each set, for the median heuristic
+PAIRS = 2**17  # pairs at a time, so that they stay in the processor's cache
+MEDIAN_OF = 1000  # points of each set that the median heuristic looks at
 EXACT = 32  # dimensions up to which distances are summed directly; above, through products of matrices
-Kernel = Callable[[Tensor], Tensor]  # of distances, which it may overwrite
+Kernel = Callable[[Tensor], Tensor]  # function of the distances, which it may overwrite
 
 
 def mmd(
@@ -27,12 +27,12 @@ def mmd(
 ) -> Distance:
     """Measure the squared maximum mean discrepancy between samples x (n, d) and reference data y (m, d).
 
-    The unbiased estimate, which is negative about half of the time where there is no difference. The kernel
-    is the mean of five Gaussians, of bandwidths s/2, s/sqrt(2), s, sqrt(2) s, 2 s. By default s is the median
-    distance within 1,000 points of each set taken together.
+    The estimate is unbiased, so it is negative about half of the time where there is no difference. The
+    kernel is the mean of five Gaussians, of bandwidths s/2, s/sqrt(2), s, sqrt(2) s, 2 s. By default s is the
+    median distance within 1,000 points of each set taken together.
 
-    The standard error is that of the linear part of a U-statistic; where there is no difference it is of the
-    right size, no more.
+    The standard error is that of the linear part of a U-statistic; where there is no difference, only its
+    order of magnitude is right.
 
     Args:
         x: Samples.
@@ -42,8 +42,8 @@ def mmd(
         split: Name of the data split that y is; only recorded.
 
     Raises:
-        TypeError: x or y is no floating-point tensor.
-        ValueError: Dimensions differ, fewer than two rows, NaN rows, a bandwidth that is not positive.
+        TypeError: x or y is not a floating-point tensor.
+        ValueError: Dimensions differ, fewer than two rows, NaN rows, or a bandwidth that is not positive.
 
     References:
         A Kernel Two-Sample Test, Gretton et al., JMLR 2012.
@@ -51,7 +51,7 @@ def mmd(
     started = time.perf_counter()
     if bandwidth is not None and not 0 < bandwidth < math.inf:
         raise ValueError(f"the bandwidth must be positive and finite, got {bandwidth}")
-    x, y, halves = two_sets(x, y, seed)
+    x, y, parts = two_sets(x, y, seed)
     middle = bandwidth or _median_distance(x, y, seed)
 
     def kernel(distances: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ def mmd(
         return total.div_(5)
 
     settings = f"Gaussians, {'' if bandwidth else 'median '}bandwidth {middle:.4g} x (1/2 .. 2)"
-    value, stderr, baseline = _discrepancies(x, y, halves, kernel, 1.0, unbiased=True)
+    value, stderr, baseline = _discrepancies(x, y, parts, kernel, 1.0, unbiased=True)
     return Distance(
         measure="MMD squared",
         value=value,
@@ -80,10 +80,10 @@ def mmd(
 def energy_distance(x: Tensor, y: Tensor, seed: int = 0, split: str | None = None) -> Distance:
     """Measure sqrt(2 E|x - y| - E|x - x'| - E|y - y'|) between samples x (n, d) and reference data y (m, d).
 
-    Of the empirical distributions themselves: never negative, zero on itself, and in 1D what
-    scipy.stats.energy_distance returns. Finite sets without a difference therefore show not zero but about
-    sqrt((1/n + 1/m) E|y - y'|): see `Distance.baseline`. Nothing is to be chosen, and the unit is the square
-    root of a length. The standard error is that of the linear part of the statistic.
+    It compares the empirical distributions themselves: it is never negative, zero between a set and itself,
+    and in 1D equal to scipy.stats.energy_distance. Finite sets without a difference therefore show not zero
+    but about sqrt((1/n + 1/m) E|y - y'|): see `Distance.baseline`. It has no parameters to choose, and its
+    unit is the square root of a length. The standard error is that of the linear part of the statistic.
 
     Args:
         x: Samples.
@@ -92,15 +92,15 @@ def energy_distance(x: Tensor, y: Tensor, seed: int = 0, split: str | None = Non
         split: Name of the data split that y is; only recorded.
 
     Raises:
-        TypeError: x or y is no floating-point tensor.
-        ValueError: Dimensions differ, fewer than two rows, NaN rows.
+        TypeError: x or y is not a floating-point tensor.
+        ValueError: Dimensions differ, fewer than two rows, or NaN rows.
 
     References:
         Energy Statistics, Székely, Rizzo, Journal of Statistical Planning and Inference 2013.
     """
     started = time.perf_counter()
-    x, y, halves = two_sets(x, y, seed)
-    square, error, other = _discrepancies(x, y, halves, Tensor.neg_, 0.0, unbiased=False)
+    x, y, parts = two_sets(x, y, seed)
+    square, error, other = _discrepancies(x, y, parts, Tensor.neg_, 0.0, unbiased=False)
     value = math.sqrt(max(square, 0.0))
     return Distance(
         measure="energy distance",
@@ -142,9 +142,14 @@ def between(x: Tensor, y: Tensor, kernel: Kernel) -> tuple[Tensor, Tensor]:
 
 
 def _discrepancies(
-    x: Tensor, y: Tensor, halves: list[Tensor], kernel: Kernel, self_term: float, unbiased: bool
+    x: Tensor,
+    y: Tensor,
+    halves: tuple[Tensor, Tensor] | None,
+    kernel: Kernel,
+    self_term: float,
+    unbiased: bool,
 ) -> tuple[float, float, float | None]:
-    """Return the squared distance of x and y, its standard error, and that of the halves of y.
+    """Return the squared distance of x and y, its standard error, and the squared distance of y's halves.
 
     Sums within y are put together from those within and between its halves, so the baseline costs nothing.
     """
@@ -167,7 +172,7 @@ def _discrepancy(
 ) -> tuple[float, float]:
     """Return E k(x, x') + E k(y, y') - 2 E k(x, y) from sums over rows, and its standard error.
 
-    h_i, what point i adds in the mean over all others, is the linear part of the statistic.
+    The linear part of the statistic is h_i, the contribution of point i averaged over all others.
     """
     n, m = len(xx), len(yy)
     if unbiased:
@@ -187,7 +192,7 @@ def _median_distance(x: Tensor, y: Tensor, seed: int) -> float:
 
 
 def _rows(others: Tensor) -> int:
-    """Return how many rows are taken at a time against all others."""
+    """Return the number of rows to take at a time against all others."""
     return max(1, PAIRS * (1 if others.shape[1] <= EXACT else 8) // max(1, len(others)))
 
 

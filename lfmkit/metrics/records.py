@@ -1,15 +1,15 @@
-"""Records: one number and how it was measured, shown as a row; several of them as a table."""
+"""Records: a number and how it was measured, shown as a row, or several of them as a table."""
 
 from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lfmkit.solvers import ADAPTIVE, Solver
 
-# What a row may show, in this order, and the heading it is shown under
+# the fields that a row may show, in this order, and their headings
 COLUMNS = {
     "measure": "measure",
     "value": "value",
@@ -38,6 +38,7 @@ COLUMNS = {
     "seed": "seed",
     "seconds": "seconds",
 }
+# significant digits of fields that are not shown with four
 DIGITS = {"seconds": 2, "stderr": 2, "trace_error": 2, "resolution": 2, "outside": 2}
 
 
@@ -46,9 +47,9 @@ class Record:
     """A number and how it was measured; float(record) is the number.
 
     Attributes:
-        measure: What was measured, with its unit where it has one.
+        measure: Name of the measure, with its unit if it has one.
         value: The number.
-        seconds: Wall-clock seconds it took; None where it took none.
+        seconds: Wall-clock seconds that the measurement took; None if it was not timed.
     """
 
     measure: str
@@ -59,7 +60,7 @@ class Record:
         return self.value
 
     def cells(self) -> dict[str, str]:
-        """Return the row it is shown as: heading to text, without what does not apply."""
+        """Return the row of a table, heading to text, without fields that do not apply."""
         row = {}
         for name, heading in COLUMNS.items():
             entry = getattr(self, name, None)
@@ -77,11 +78,11 @@ class Record:
 
 
 @dataclass(frozen=True, repr=False)
-class Table:
+class Records:
     """Records as the rows of one table; iterate over it, or take a record by its name or position.
 
     Attributes:
-        names: One a row; empty where the rows have none.
+        names: Names of the rows; empty where the rows have none.
         records: The rows.
     """
 
@@ -95,11 +96,11 @@ class Table:
         return iter(self.records)
 
     def __getitem__(self, which: int | str) -> Record:
-        if isinstance(which, str):
-            if which not in self.names:
-                raise KeyError(f"no row {which!r}: choose one of {', '.join(self.names)}")
-            return self.records[self.names.index(which)]
-        return self.records[which]
+        if not isinstance(which, str):
+            return self.records[which]
+        if which not in self.names:
+            raise KeyError(f"no row {which!r}: choose one of {', '.join(self.names)}")
+        return self.records[self.names.index(which)]
 
     def cells(self) -> list[list[str]]:
         """Return headings and rows as texts; a column that no row fills is left out."""
@@ -125,16 +126,12 @@ class Table:
         return "\n".join(rows)
 
     def __repr__(self) -> str:
-        cells = self.cells()
-        widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-        lines = []
-        for row in cells:
-            padded = [
-                entry.rjust(width) if i > 0 and _right(entry, cells, i) else entry.ljust(width)
-                for i, (entry, width) in enumerate(zip(row, widths, strict=True))
-            ]
-            lines.append("  ".join(padded).rstrip())
-        return "\n".join(lines)
+        columns = []
+        for i, column in enumerate(zip(*self.cells(), strict=True)):
+            width = max(map(len, column))
+            right = i > 0 and _numeric(column[1:])
+            columns.append([entry.rjust(width) if right else entry.ljust(width) for entry in column])
+        return "\n".join("  ".join(row).rstrip() for row in zip(*columns, strict=True))
 
     def _repr_html_(self) -> str:
         head, *body = [[html.escape(entry) for entry in row] for row in self.cells()]
@@ -146,15 +143,15 @@ class Table:
         return "\n".join([*lines, "</tbody>", "</table>"])
 
 
-def table(records: Mapping[str, Record] | Iterable[Record]) -> Table:
+def table(records: Mapping[str, Record] | Iterable[Record]) -> Records:
     """Return records as one table, shown as HTML in Jupyter and as aligned text elsewhere.
 
     Args:
         records: Records of any kinds, or a mapping from the names of the rows to records.
 
     Raises:
-        TypeError: Something in it is no record.
-        ValueError: There is no record.
+        TypeError: An entry is not a record.
+        ValueError: There are no records.
 
     >>> table([Record(measure="length", value=1.5), Record(measure="chi2", value=12345.6, seconds=1)])
     measure   value  seconds
@@ -170,7 +167,7 @@ def table(records: Mapping[str, Record] | Iterable[Record]) -> Table:
             raise TypeError(f"a table is made of records, got {type(row).__name__}")
     if not rows:
         raise ValueError("a table needs one or more records")
-    return Table(names, rows)
+    return Records(names, rows)
 
 
 def _shown(entry: object, digits: int) -> str:
@@ -188,7 +185,10 @@ def _shown(entry: object, digits: int) -> str:
     return str(entry)
 
 
-def _right(entry: str, cells: list[list[str]], column: int) -> bool:
-    """Whether a column holds numbers."""
-    rest = [row[column] for row in cells[1:] if row[column]]
-    return all(part.replace(",", "").lstrip("-")[:1].isdigit() and " " not in part for part in rest)
+def _numeric(entries: Sequence[str]) -> bool:
+    """Return whether a column, without its heading, holds numbers only."""
+    parts = [entry.replace(",", "").lstrip("-") for entry in entries if entry]
+    return all(part[:1].isdigit() and " " not in part for part in parts)
+
+
+Table = Records  # the name that lfmkit.budgets imports

@@ -1,4 +1,4 @@
-"""Two sets of samples: what every distance between them checks first, and the record it returns."""
+"""Two sets of samples: the checks that every distance makes first, and the record that it returns."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class Distance(Record):
 
     Attributes:
         stderr: Standard error of value; None where there are too few points for one.
-        baseline: The same distance between two random halves of the reference y: what two equally good
+        baseline: The same distance between two random halves of the reference y, which two equally good
             sets show by chance. A value near or below it says "no difference seen". Sets as large as all of
             y show by chance about 0.7 of it (for the squared `mmd`: half). None where y has fewer than four
             points.
-        n: Number of points of x.
-        reference: Number of points of y.
+        n: Number of samples x.
+        reference: Number of points of the reference y.
         split: Name of the data split that y is.
         settings: What else the value depends on.
-        seed: Seed of directions, halves and blocks.
+        seed: Seed of all random choices, such as directions and halves.
     """
 
     stderr: float | None
@@ -37,13 +37,11 @@ class Distance(Record):
     seed: int
 
 
-def two_sets(x: Tensor, y: Tensor, seed: int) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Return x (n, d) and y (m, d) in float64 around a common origin, and two random halves of y.
-
-    There are no halves where y has fewer than four points.
+def two_sets(x: Tensor, y: Tensor, seed: int) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]:
+    """Return x (n, d) and y (m, d) in float64 around a common origin, and two random `halves` of y.
 
     Raises:
-        TypeError: x or y is no floating-point tensor.
+        TypeError: x or y is not a floating-point tensor.
         ValueError: Dimensions differ, fewer than two rows, or NaN or infinite rows.
     """
     if not isinstance(y, Tensor) or y.ndim != 2 or y.shape[1] == 0:
@@ -56,11 +54,18 @@ def two_sets(x: Tensor, y: Tensor, seed: int) -> tuple[Tensor, Tensor, list[Tens
     y = y.detach().double()
     origin = y.mean(0)
     x, y = x.detach().to(y) - origin, y - origin
-    half = len(y) // 2
-    order = shuffle(len(y), seed).to(y.device)
-    return x, y, [y[order[:half]], y[order[half:]]] if half > 1 else []
+    return x, y, halves(y, seed)
+
+
+def halves(rows: Tensor, seed: int, least: int = 2) -> tuple[Tensor, Tensor] | None:
+    """Return two random halves of rows, or None where a half has fewer than `least` rows."""
+    half = len(rows) // 2
+    if half < least:
+        return None
+    order = shuffle(len(rows), seed).to(rows.device)
+    return rows[order[:half]], rows[order[half:]]
 
 
 def shuffle(n: int, seed: int) -> Tensor:
-    """Return a random order of n rows that depends on n and the seed alone."""
+    """Return a random order of n rows that depends only on n and the seed."""
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed))

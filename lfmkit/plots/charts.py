@@ -1,17 +1,17 @@
-"""Numbers: losses against steps, bars of a measure, curves of several measures, schedules as bars in time."""
+"""Charts of numbers: losses, bars, curves, schedules as bars in time, success rates with their intervals."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import accumulate, cycle
+from itertools import accumulate
 
 import numpy as np
 from matplotlib.ticker import LogFormatter
 
-from lfmkit.plots.figure import PALETTE, Picture, blank
+from lfmkit.plots.figure import PALETTE, Picture, blank, look_of, looks
 
-FREE = "#d0d0d0"  # the free block
+FREE = "#d0d0d0"  # colour of the free block
 
 
 def losses(histories: Mapping[str, Sequence[tuple[int, float]]], alt: str = "") -> Picture:
@@ -19,7 +19,7 @@ def losses(histories: Mapping[str, Sequence[tuple[int, float]]], alt: str = "") 
 
     Args:
         histories: Label to (step, loss) records.
-        alt: What the picture shows.
+        alt: Description of the picture for readers who do not see it.
     """
     figure = blank(3.2, alt or "Training losses against steps: " + ", ".join(histories))
     axis = figure.add_subplot()
@@ -33,13 +33,13 @@ def losses(histories: Mapping[str, Sequence[tuple[int, float]]], alt: str = "") 
 
 
 def bars(values: Mapping[str, float], label: str, title: str, alt: str = "", log: bool = False) -> Picture:
-    """Draw one horizontal bar a method, with its value written beside it.
+    """Draw one horizontal bar for each method, with its value written beside it.
 
     Args:
         values: Method to value; a method whose name starts with a palette name takes its colour.
         label: Name and unit of the value.
-        title: What to notice.
-        alt: What the picture shows.
+        title: Title that says what to notice.
+        alt: Description of the picture for readers who do not see it.
         log: Logarithmic axis.
     """
     shown = ", ".join(f"{name} {value:.3g}" for name, value in values.items())
@@ -66,26 +66,26 @@ def curves(
     """Draw named series y(x), one panel for each measure, with one legend under all of them.
 
     Args:
-        panels: Measure (the name of its y axis) to series name to (x values, y values). A series has the same
-            look in all panels; one whose name starts with a palette name takes its colour.
+        panels: Measure (the name of its y axis) to series name to (x values, y values). A series looks the
+            same in all panels; one whose name starts with a palette name takes its colour.
         label: Name of the x axis.
-        title: What to notice.
-        alt: What the picture shows.
+        title: Title that says what to notice.
+        alt: Description of the picture for readers who do not see it.
         log: The logarithmic axes: "", "x", "y" or "xy".
-        joined: Join the points of a series by lines; without, only its markers are drawn.
+        joined: Join the points of a series by lines; False draws only its markers.
 
     Raises:
-        ValueError: There is no panel or no series.
+        ValueError: There are no panels or no series.
     """
     names = list(dict.fromkeys(name for series in panels.values() for name in series))
     if not names:
         raise ValueError("a picture needs one or more panels with one or more series")
     figure = blank(3.9, alt or f"{title}: {', '.join(panels)} against {label}, for {', '.join(names)}")
-    looks = dict(zip(names, _looks(names), strict=True))
+    styles = dict(zip(names, looks(names), strict=True))
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axis, (measure, series) in zip(axes, panels.items(), strict=True):
         for name, (x, y) in series.items():
-            colour, marker, line = looks[name]
+            colour, marker, line = styles[name]
             axis.plot(x, y, color=colour, marker=marker, ls=line if joined else "", ms=6, lw=1.5, label=name)
         axis.set(xlabel=label, ylabel=measure)
         if "y" not in log and all(min(y) >= 0 for _, y in series.values()):
@@ -109,15 +109,16 @@ def curves(
 
 
 def timeline(schedules: Mapping[str, Sequence[float]], alt: str = "") -> Picture:
-    """Draw schedules as rows of bars, one bar a block: in OU time, in noise-to-signal ratio, signal left.
+    """Draw schedules as rows of bars, one bar per block: in OU time, in noise-to-signal ratio, signal left.
 
     On the left a bar is as long as its step size gamma_k and ends at the cumulative time T_k. In the middle
-    the same borders stand on a logarithmic axis of sqrt(1 - e^-2T)/e^-T, where a factor more of noise has the
-    same length everywhere. On the right, the signal e^-T that is left for the free block (grey).
+    the same borders stand on a logarithmic axis of sqrt(1 - e^-2T)/e^-T, where multiplying the noise by a
+    given factor has the same length everywhere. On the right, the signal e^-T that is left for the free block
+    (grey).
 
     Args:
         schedules: Label to local step sizes; the free block is added.
-        alt: What the picture shows.
+        alt: Description of the picture for readers who do not see it.
     """
     if not schedules:
         raise ValueError("a picture needs one or more schedules")
@@ -147,18 +148,47 @@ def timeline(schedules: Mapping[str, Sequence[float]], alt: str = "") -> Picture
     return figure
 
 
-def look_of(name: str, other: str = "#555555") -> str:
-    """Return the colour of what starts with a name of the palette, or another."""
-    return next((colour for start, colour in PALETTE.items() if name.startswith(start)), other)
+def rates(
+    groups: Mapping[str, Mapping[str, tuple[float, tuple[float, float]]]], title: str, alt: str = ""
+) -> Picture:
+    """Draw one row for each task, with a dot and its interval for each method.
 
+    Args:
+        groups: Task to method to rate and interval, all between 0 and 1.
+        title: Title that says what to notice.
+        alt: Description of the picture; a list of all rates when left out.
 
-def _looks(names: Sequence[str]) -> list[tuple[str, str, str]]:
-    """Return colour, marker and line style of each series; no two of one colour have the same marker."""
-    others = cycle(["#555555", "#b8860b", "#117733", "#882255", "#332288"])
-    looks: list[tuple[str, str, str]] = []
-    used: dict[str, int] = {}
-    for name in names:
-        colour = look_of(name, "") or next(others)
-        number = used[colour] = used.get(colour, -1) + 1
-        looks.append((colour, "os^Dv"[number % 5], ("-", "--", ":", "-.")[number % 4]))
-    return looks
+    Raises:
+        ValueError: There are no rates, or one lies outside its interval or outside 0 to 1.
+    """
+    if not any(groups.values()):
+        raise ValueError("a picture needs one or more rates")
+    names = list(dict.fromkeys(name for methods in groups.values() for name in methods))
+    styles = dict(zip(names, looks(names), strict=True))
+    styles |= {name: (PALETTE["data"], "|", "") for name in names if name.startswith("expert")}
+    listed = "; ".join(
+        f"{task}: " + ", ".join(f"{name} {rate:.2f}" for name, (rate, _) in methods.items())
+        for task, methods in groups.items()
+    )
+    figure = blank(1.2 + max(0.45, 0.14 * len(names)) * len(groups), alt or f"Success rates. {listed}")
+    axis = figure.add_subplot()
+    apart = 0.6 / len(names)
+    for place, (task, methods) in enumerate(groups.items()):
+        for k, name in enumerate(names):
+            if name not in methods:
+                continue
+            rate, (low, high) = methods[name]
+            if not 0 <= low <= rate <= high <= 1:
+                raise ValueError(f"{task}, {name}: {rate} is not a rate in the interval {low} to {high}")
+            colour, marker, _ = styles[name]
+            height = place + apart * (k - (len(names) - 1) / 2)
+            axis.plot([low, high], [height, height], color=colour, lw=1.5, alpha=0.7)
+            label = name if task == next(t for t, some in groups.items() if name in some) else None
+            axis.plot(rate, height, marker=marker, color=colour, ms=7, ls="", label=label)
+    axis.set_yticks(range(len(groups)), list(groups))
+    axis.invert_yaxis()
+    axis.set(xlim=(0, 1.01), xlabel="success rate, with its 95 % interval", title=title)
+    axis.grid(alpha=0.2, axis="x")
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=min(5, len(names)), frameon=False, fontsize=9)
+    return figure

@@ -1,9 +1,11 @@
-"""The figure all pictures are drawn on: one palette, one width, fixed axes, an alt text."""
+"""The figure of all pictures: one palette, one width, fixed axes, an alt text."""
 
 from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
+from itertools import cycle
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -25,7 +27,7 @@ PALETTE = {
 LIMIT = 4.5  # half-width of all two-dimensional axes
 EXTENT = (-LIMIT, LIMIT, -LIMIT, LIMIT)
 WIDTH = 10.0  # inches
-DPI = 80  # of what a notebook stores
+DPI = 80  # dots per inch of the pictures that notebooks store
 
 
 class Picture(Figure):
@@ -40,7 +42,7 @@ class Picture(Figure):
         return {"image/png": png, "text/plain": f"<picture: {self.alt}>"}, {"image/png": {"alt": self.alt}}
 
     def packed(self, drawn: Image.Image) -> bytes:
-        """Return what is drawn as the PNG that a notebook stores: 64 colours, a quarter the size."""
+        """Return the drawing as the PNG that a notebook stores: 64 colours take a quarter of the bytes."""
         return as_png(drawn.quantize(64, dither=Image.Dither.NONE))
 
 
@@ -68,3 +70,24 @@ def row(count: int, alt: str) -> tuple[Picture, list[Axes]]:
     for axis in axes:
         axis.set(xlim=(-LIMIT, LIMIT), ylim=(-LIMIT, LIMIT), xticks=[], yticks=[], aspect="equal")
     return figure, axes
+
+
+def look_of(name: str, other: str = "#555555") -> str:
+    """Return the colour of a name that starts with a name of the palette, or another colour.
+
+    >>> look_of("LFM, distilled") == PALETTE["LFM"]
+    True
+    """
+    return next((colour for start, colour in PALETTE.items() if name.startswith(start)), other)
+
+
+def looks(names: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Return colour, marker and line style of each series; two of one colour have different markers."""
+    others = cycle(["#555555", "#b8860b", "#117733", "#882255", "#332288"])
+    found: list[tuple[str, str, str]] = []
+    used: dict[str, int] = {}
+    for name in names:
+        colour = look_of(name, "") or next(others)
+        number = used[colour] = used.get(colour, -1) + 1
+        found.append((colour, "os^Dv"[number % 5], ("-", "--", ":", "-.")[number % 4]))
+    return found

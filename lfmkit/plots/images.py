@@ -1,4 +1,4 @@
-"""Images of bytes, pixel by pixel: one contact sheet, or named rows side by side."""
+"""Images of bytes, pixel by pixel: one contact sheet, or named rows."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ from matplotlib.text import Text
 from PIL import Image
 from torch import Tensor
 
-from lfmkit.plots.charts import look_of
-from lfmkit.plots.figure import DPI, WIDTH, Picture, as_png
+from lfmkit.plots.figure import DPI, WIDTH, Picture, as_png, look_of
 from lfmkit.plots.sheets import GAP, best_columns, check, check_all, fitted, tiled
 
 SPACE = (450, round(WIDTH * DPI))  # height and width of all images with their names, in pixels
-TITLE, LABEL, MARGIN = 28, 15, 12  # heights of a title and of a label, room beside a name
-EXACT, MOST = 40_000, 110_000  # bytes of a PNG with all its colours, and of any
+TITLE, LABEL, MARGIN = 28, 15, 12  # pixels: heights of a title and of a label, room beside a name
+EXACT, MOST = 40_000, 110_000  # largest PNG in bytes with all its colours, and with a palette
 
 
 class Photograph(Picture):
-    """A picture that keeps the colours of its images, or as many as a notebook should store."""
+    """A picture that keeps all colours of its images, or as many as a notebook should store."""
 
     def packed(self, drawn: Image.Image) -> bytes:
-        """Return what is drawn as a PNG: with all colours where that takes few bytes, else with up to 256."""
+        """Return the drawing as a PNG: with all colours where that takes few bytes, else with up to 256."""
         if drawn.getcolors(256) is not None:
             return as_png(drawn.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE))
         if drawn.getcolors(EXACT // 2) is not None:  # each takes about two bytes or more
@@ -35,7 +34,7 @@ class Photograph(Picture):
             if len(small) <= EXACT:
                 return small
         part = drawn.resize((drawn.width // 2, drawn.height // 2), Image.Resampling.NEAREST)  # for speed
-        changes = part.width * part.height // 50  # a palette that moves fewer pixels is good enough
+        changes = part.width * part.height // 50  # k-means may stop when fewer pixels change their colour
         for colours in (256, 128, 64):
             palette = part.quantize(colours, Image.Quantize.MAXCOVERAGE, changes)
             small = as_png(drawn.quantize(palette=palette, dither=Image.Dither.NONE))
@@ -53,17 +52,17 @@ def image_grid(
 ) -> Picture:
     """Draw one contact sheet, each pixel of an image as a square of whole pixels.
 
-    Images too large for that are reduced: squares of their pixels become their mean.
+    Images that are too large for that are reduced: squares of their pixels are averaged.
 
     Args:
         images: Bytes (n, C, H, W), grey (C = 1) or in colour (C = 3).
-        columns: Images in a row; what lets them be largest when left out.
-        title: What to notice.
-        labels: A few letters below each image; what is wider than its image is cut.
-        alt: What the picture shows.
+        columns: Images in a row; the number that lets them be largest when left out.
+        title: Title that says what to notice.
+        labels: A few letters below each image, cut where they are wider than the image.
+        alt: Description of the picture for readers who do not see it.
 
     Raises:
-        TypeError: The images are no bytes.
+        TypeError: The images are not bytes.
         ValueError: Wrong shape, no images, too many for one picture, or another number of labels.
     """
     check(images)
@@ -86,19 +85,19 @@ def image_grid(
 
 
 def image_rows(rows: Mapping[str, Tensor], title: str = "", alt: str = "") -> Picture:
-    """Draw named rows of images, one under another, with the names at their left.
+    """Draw named rows of images, one under another, with the names on the left.
 
-    Pixels are drawn as by `image_grid`: images of 32 x 32 are enlarged to 64 x 64 if there are up to six rows
-    of ten, and left as they are in up to thirteen rows of sixteen.
+    Pixels are drawn as by `image_grid`: images of 32 x 32 are enlarged to 64 x 64 in up to six rows of ten,
+    and keep their size in up to thirteen rows of sixteen.
 
     Args:
         rows: Name to images, bytes (n, C, H, W), all of one shape. A row whose name starts with a palette
             name has a bar of its colour.
-        title: What to notice.
-        alt: What the picture shows.
+        title: Title that says what to notice.
+        alt: Description of the picture for readers who do not see it.
 
     Raises:
-        TypeError: The rows are no mapping, or the images of one are no bytes.
+        TypeError: The rows are not a mapping, or some images are not bytes.
         ValueError: No rows, wrong or different shapes, no images, or too many for one picture.
     """
     check_all(rows, "rows")
@@ -127,13 +126,13 @@ def _blank(alt: str) -> Photograph:
 
 
 def _draw(figure: Photograph, sheet: np.ndarray, title: str, side: int = 0) -> tuple[Axes, int, int]:
-    """Draw a sheet, and return axes in pixels from the top left corner, and where in them it begins.
+    """Draw a sheet; return axes in pixels from the top left corner, and the left and top of the sheet.
 
     Args:
-        figure: Gets the height that is needed.
+        figure: The figure, whose height is set.
         sheet: Bytes (height, width, 1 or 3).
         title: Its title.
-        side: Room to the left of the sheet.
+        side: Room to the left of the sheet, in pixels.
     """
     high, wide = sheet.shape[:2]
     left, top = (SPACE[1] - wide - side) // 2 + side, TITLE if title else 0

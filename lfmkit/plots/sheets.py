@@ -1,4 +1,4 @@
-"""Contact sheets: which images may lie in one, how large, and where; lengths are pixels."""
+"""Contact sheets of images: checks, zoom factor and layout; lengths are in pixels."""
 
 from __future__ import annotations
 
@@ -6,40 +6,36 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.nn import functional
 
-GAP = 2  # between images
-SMALLEST = 12  # side to which large images may be reduced
+from lfmkit.pixels import as_bytes
+
+GAP = 2  # pixels between images
+SMALLEST = 12  # pixels of the shorter side to which large images may be reduced
 
 Size = tuple[int, int]  # height and width, or rows and columns
 Label = TypeVar("Label", bound=str | int)
 
 
 def check(images: object, what: str = "images") -> None:
-    """Make sure that images are bytes, grey or in colour.
+    """Make sure that images are bytes (n, C, H, W), n >= 1, grey (C = 1) or in colour (C = 3).
 
     Raises:
-        TypeError: They are no tensor of bytes.
-        ValueError: Wrong shape, or none.
+        TypeError: The images are not a tensor of bytes.
+        ValueError: The shape is wrong, or there are no images.
     """
-    if not isinstance(images, Tensor) or images.dtype != torch.uint8:
-        kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
-        hint = "see lfmkit.pixels.as_images"
-        raise TypeError(f"{what} must be a tensor of bytes (torch.uint8), got {kind}: {hint}")
-    if images.ndim != 4 or images.shape[1] not in (1, 3):
-        raise ValueError(f"{what} need the shape (n, 1 or 3, height, width), got {tuple(images.shape)}")
-    if images.numel() == 0:
-        raise ValueError(f"{what} have the shape {tuple(images.shape)}: there is nothing to show")
+    shape = tuple(as_bytes(images, what).shape)
+    if shape[1] not in (1, 3):
+        raise ValueError(f"{what} need the shape (n, 1 or 3, H, W), got {shape}")
 
 
 def check_all(sets: Mapping[Label, Tensor], what: str) -> None:
     """Make sure that named sets of images can lie side by side.
 
     Raises:
-        TypeError: They are no mapping, or one of them is no tensor of bytes.
-        ValueError: There is none, one has a wrong shape, or two have different shapes.
+        TypeError: The sets are not a mapping, or one of them is not a tensor of bytes.
+        ValueError: There are no sets, one has a wrong shape, or two have different shapes.
     """
     if not isinstance(sets, Mapping):
         raise TypeError(f"{what} must be a mapping of names to images, got {type(sets).__name__}")
@@ -55,12 +51,12 @@ def check_all(sets: Mapping[Label, Tensor], what: str) -> None:
 
 
 def scale(size: Size, grid: Size, space: Size) -> float:
-    """Return how much larger than they are images can be shown: whole, one over a whole number, or 0: not.
+    """Return the zoom factor: an integer, 1/integer, or 0 if the images do not fit.
 
     Args:
         size: Height and width of an image.
         grid: Rows and columns.
-        space: Height and width for all of them.
+        space: Height and width that all images share.
 
     >>> scale((32, 32), (2, 8), (400, 800)), scale((128, 128), (2, 8), (400, 800))
     (3, 0.5)
@@ -76,12 +72,12 @@ def scale(size: Size, grid: Size, space: Size) -> float:
 
 
 def best_columns(count: int, size: Size, space: Size, below: int = 0) -> int:
-    """Return in how many columns images are largest; of several, with the fewest empty places.
+    """Return the number of columns with the largest images, and among equals the fewest empty places.
 
     Args:
-        count: Images.
+        count: Number of images.
         size: Height and width of an image.
-        space: Height and width for all of them.
+        space: Height and width that all images share.
         below: Free height under each image.
     """
 
@@ -97,7 +93,7 @@ def fitted(images: Tensor, grid: Size, space: Size, below: int = 0) -> tuple[Ten
     """Return images, reduced if they are too large, and the factor by which to enlarge them.
 
     Raises:
-        ValueError: They would be too small.
+        ValueError: The images would be too small.
     """
     rows, columns = grid
     larger = scale((images.shape[2], images.shape[3]), grid, (space[0] - rows * below, space[1]))
@@ -112,14 +108,14 @@ def fitted(images: Tensor, grid: Size, space: Size, below: int = 0) -> tuple[Ten
 
 
 def tiled(images: Tensor, columns: int, zoom: int = 1, gap: int = 0, below: int = 0) -> np.ndarray:
-    """Return bytes (n, C, H, W) as one sheet of bytes (height, width, C), white where no image is.
+    """Return bytes (n, C, H, W) as one sheet of bytes (height, width, C), white between the images.
 
     Args:
-        images: They lie in rows, first to last.
+        images: The images, which fill the sheet row by row.
         columns: Images in a row.
         zoom: Height and width of each of their pixels.
-        gap: White pixels between them.
-        below: More white pixels under each.
+        gap: White pixels between images.
+        below: More white pixels under each image.
 
     >>> import torch
     >>> tiled(torch.arange(3, dtype=torch.uint8).view(3, 1, 1, 1), 2)[:, :, 0].tolist()

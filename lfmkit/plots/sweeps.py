@@ -9,11 +9,10 @@ from statistics import fmean, stdev
 
 from matplotlib.axes import Axes
 
-from lfmkit.plots.charts import _looks
-from lfmkit.plots.figure import PALETTE, Picture, blank
+from lfmkit.plots.figure import PALETTE, Picture, blank, looks
 
-DECADES = 1.5  # from which on an axis is logarithmic
-TICKS = 9  # values of a parameter that are all named
+DECADES = 1.5  # powers of ten from which on an axis is logarithmic
+TICKS = 9  # largest number of a parameter's values that are all named
 LONGEST = 18  # characters of a name
 
 
@@ -26,19 +25,19 @@ def sweep(
 ) -> Picture:
     """Draw a measure against a parameter: a faint point for each run, mean +- standard error of each group.
 
-    Numbers are joined by lines; other values of the parameter stand side by side in the order given. An axis
-    is logarithmic where its values are positive and span one and a half decades or more.
+    Lines join the means if the parameter is a number; other values stand side by side in the order given. An
+    axis is logarithmic where its values are positive and span one and a half decades or more.
 
     Args:
-        groups: Name to (parameter's value, finite measure) of its runs; those of one value are averaged.
+        groups: Name to (parameter's value, finite measure) of its runs; runs of the same value are averaged.
             A group has the colour of the method that its name starts with.
         label: Name of the parameter.
         measure: Name of the measure.
-        title: What to notice.
-        alt: What the picture shows; without, all means are listed.
+        title: Title that says what to notice.
+        alt: Description of the picture; a list of all means when left out.
 
     Raises:
-        ValueError: There is no run.
+        ValueError: There are no runs.
     """
     groups = {name: runs for name, runs in groups.items() if runs}
     if not groups:
@@ -50,8 +49,8 @@ def sweep(
     figure = blank(4.0, alt or _listed(means, label, measure))
     axis = figure.add_subplot()
     apart = 0.0 if numbers else 0.6 / len(groups)
-    for k, (name, look) in enumerate(zip(groups, _looks([_method(name) for name in groups]), strict=True)):
-        colour, marker, line = look
+    styles = looks([_method(name) for name in groups])
+    for k, (name, (colour, marker, line)) in enumerate(zip(groups, styles, strict=True)):
         aside = apart * (k - (len(groups) - 1) / 2)
         x = [places[value] + aside for value, _ in groups[name]]
         axis.plot(x, [y for _, y in groups[name]], marker, color=colour, ms=4, alpha=0.35, mew=0)
@@ -108,7 +107,7 @@ def _decades(values: Iterable[float]) -> float:
 
 
 def _method(name: str) -> str:
-    """Return the palette's name for a method that is called as in `lfmkit.methods`."""
+    """Return the palette's name for a method named as in `lfmkit.methods`."""
     plain = re.sub(r"[^a-z]", "", name.lower())
     fitting = [known for known in PALETTE if plain.startswith(re.sub(r"[^a-z]", "", known.lower()))]
     return max(fitting, key=len, default=name)
@@ -123,5 +122,5 @@ def _listed(means: Mapping[str, Mapping[float | str, tuple[float, float]]], labe
 
 
 def _cut(name: str) -> str:
-    """Return a label that leaves room for the picture."""
+    """Return a label, shortened so that it leaves room for the picture."""
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"

@@ -9,24 +9,23 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from torch import Tensor
 
-from lfmkit.plots.charts import look_of
-from lfmkit.plots.figure import Picture, blank
+from lfmkit.plots.figure import Picture, blank, look_of
 
-EDGE = 0.002  # share of the first set's points left out at either end of an axis
+EDGE = 0.002  # share of the first set's points that lie beyond either end of an axis
 
 
 def marginals(sets: Mapping[str, Tensor], columns: Sequence[str], alt: str = "", bins: int = 150) -> Picture:
     """Draw the histogram of each column, on a logarithmic axis, for several sets of samples.
 
     Args:
-        sets: Name to samples, each (n, d); the axes are those of the first set. One whose name starts with a
-            palette name takes its colour.
+        sets: Name to samples, each (n, d); the axes are those of the first set. A set whose name starts with
+            a palette name takes its colour.
         columns: Names of the d columns.
-        alt: What the picture shows.
+        alt: Description of the picture for readers who do not see it.
         bins: Bins of each histogram.
 
     Raises:
-        ValueError: There is no set, or the names are not as many as the columns.
+        ValueError: There are no sets, or the names are not as many as the columns.
     """
     arrays = _arrays(sets, columns)
     rows = -(-len(columns) // 3)
@@ -57,17 +56,17 @@ def pairs(
     alt: str = "",
     bins: int = 110,
 ) -> Picture:
-    """Draw 2D histograms of pairs of columns: a row for each set of samples, one colour scale a pair.
+    """Draw 2D histograms of pairs of columns: a row for each set of samples, one colour scale per pair.
 
     Args:
         sets: Name to samples, each (n, d); the axes are those of the first set.
         columns: Names of the d columns.
         which: Pairs of column numbers.
-        alt: What the picture shows.
-        bins: Bins a side.
+        alt: Description of the picture for readers who do not see it.
+        bins: Bins per side.
 
     Raises:
-        ValueError: There is no set or no pair, or the names are not as many as the columns.
+        ValueError: There are no sets or pairs, or the names are not as many as the columns.
     """
     arrays = _arrays(sets, columns)
     if not which:

@@ -1,1 +1,1 @@
-"""Robots: policies that generate chunks of actions, and how often they succeed."""
+"""Robots: policies that generate chunks of actions, and rollouts that measure their success rates."""

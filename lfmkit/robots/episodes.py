@@ -1,7 +1,7 @@
-"""Episodes, played: an actor and several simulators at a time, in several processes.
+"""Play episodes: one actor and several simulators at a time, in several processes.
 
-Episodes act in batches of a fixed size, so that results do not depend on the number of processes. One that
-dies, alone or with its whole process, costs the others nothing.
+Episodes act in batches of a fixed size, so that results do not depend on the number of processes. An episode
+that dies, alone or with its whole process, does not affect the others.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ Make = Callable[[], Simulator]
 
 
 class Actor(Protocol):
-    """What acts: a `policies.Policy`, an `Expert`, or one's own.
+    """Chooses actions: a `policies.Policy`, a `rollouts.Expert`, or your own class.
 
     Attributes:
-        observe: Latest observations that it is told.
-        nfe: Evaluations of a network that its last actions took.
+        observe: Number of latest observations that it sees.
+        nfe: Evaluations of a network for its last actions.
     """
 
     @property
@@ -45,14 +45,14 @@ class Actor(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Episode:
-    """What happened in one episode.
+    """The course of one episode.
 
     Attributes:
-        seed: Its seed.
-        outcome: "success", "failure" (time was up), or "died" (the simulator did).
-        seen: Observations, (steps + 1, o), float32; of an episode that died the last one is missing.
+        seed: Seed of the episode.
+        outcome: "success", "failure" (time was up), or "died" (the simulator broke down).
+        seen: Observations, (steps + 1, o), float32; the last one is missing if the episode died.
         done: Actions, (steps, a), float32.
-        why: What a simulator died of.
+        why: Reason why the simulator died.
     """
 
     seed: int
@@ -64,7 +64,7 @@ class Episode:
 
 @dataclass(frozen=True, eq=False)
 class Played:
-    """A batch of episodes; evaluations of the network and seconds of thinking, summed over its robots."""
+    """A batch of episodes, with the actor's network evaluations and seconds summed over its robots."""
 
     episodes: list[Episode]
     nfe: float
@@ -72,7 +72,13 @@ class Played:
 
 
 def play_all(actor: Actor, make: Make, parts: list[list[int]], workers: int) -> list[Played]:
-    """Play batches of episodes, which are seeds, in so many processes; 1 is this process.
+    """Play batches of episodes.
+
+    Args:
+        actor: The actor.
+        make: Builds a simulator.
+        parts: Seeds of the episodes of each batch.
+        workers: Number of processes; 1 plays in this process.
 
     Raises:
         RuntimeError: The processes cannot load the actor or the simulators.
@@ -104,7 +110,7 @@ def play_all(actor: Actor, make: Make, parts: list[list[int]], workers: int) -> 
         return found
 
     found = attempt(parts, workers)
-    # a process that dies takes what runs beside it along: what is missing is done again, by itself
+    # a process that dies also ends the batches beside it: missing ones are played again, by themselves
     for k, part in enumerate(parts):
         if found[k] is None:
             found[k] = attempt([part], 1)[0] or _joined(
@@ -144,12 +150,12 @@ class _Robot:
             self._try(partial(self._step, action))
 
     def past(self, observe: int) -> np.ndarray:
-        """Return the latest observations, the first one again and again before it."""
+        """Return the latest observations; the first one is repeated where there are too few."""
         rows = self.seen[-observe:]
         return np.stack([rows[0]] * (observe - len(rows)) + rows)
 
     def episode(self) -> Episode:
-        """Return what happened."""
+        """Return the course of the episode."""
         return Episode(self.seed, self.outcome, _table(self.seen), _table(self.done), self.why)
 
     def _step(self, action: np.ndarray) -> None:
@@ -157,7 +163,7 @@ class _Robot:
 
     def _note(self, observation: np.ndarray, success: bool) -> None:
         if np.ndim(observation) != 1 or not np.isfinite(observation).all():
-            raise RuntimeError(f"an observation is no row of finite numbers: {observation}")
+            raise RuntimeError(f"an observation is not a row of finite numbers: {observation}")
         self.seen.append(np.array(observation, dtype=np.float32))
         if success:
             self.outcome = "success"
@@ -167,15 +173,15 @@ class _Robot:
     def _try(self, act: Callable[[], None]) -> None:
         try:
             act()
-        except Exception as error:  # whatever a simulator raises ends its own episode only
+        except Exception as error:  # an error of a simulator ends only its own episode
             self.outcome, self.why = "died", f"{type(error).__name__}: {error}"
 
 
-_idle: tuple[Any, list[Simulator]] = (None, [])  # of the last task that this process played
+_idle: tuple[Any, list[Simulator]] = (None, [])  # the last task that this process played, and its simulators
 
 
 def _play(actor: Actor, make: Make, seeds: Sequence[int]) -> Played:
-    """Play episodes at the same time; simulators are used again, but one that died is not."""
+    """Play episodes at the same time; simulators are reused unless they died."""
     global _idle
     idle = _idle[1] if _idle[0] == make else []
     _idle = (make, [])
@@ -199,7 +205,7 @@ def _play(actor: Actor, make: Make, seeds: Sequence[int]) -> Played:
 
 
 def _checked(actions: Tensor, n: int) -> Tensor:
-    """Return an actor's actions; without a single one its robots would stand still for ever."""
+    """Return an actor's actions if they are finite and at least one step; without one, episodes never end."""
     if actions.ndim != 3 or len(actions) != n or not actions.numel():
         raise ValueError(
             f"an actor must return actions of the shape ({n}, steps, a), one step or more, "

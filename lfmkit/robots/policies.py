@@ -1,4 +1,4 @@
-"""Policies: a conditional flow of action chunks, given what a robot observes, in receding horizon.
+"""Policies: a flow of action chunks, conditioned on a robot's observations, in receding horizon.
 
 A policy looks at the latest observations, generates the next `predict` actions at once, takes the first
 `execute` of them and looks again (Diffusion Policy, arXiv 2303.04137).
@@ -20,20 +20,20 @@ from lfmkit.solvers import Solver
 from lfmkit.utils import files
 
 FORMAT = 1
-STILL = 1e-4  # a column that varies less tells nothing
-FAR = 5.0  # standard deviations: what lies further was never demonstrated, and networks extrapolate badly
+STILL = 1e-4  # standard deviation below which a column counts as constant
+FAR = 5.0  # standard deviations at which observations are clipped, since networks extrapolate badly
 
 
 @dataclass(frozen=True, eq=False)
 class Framing:
-    """How windows of demonstrations become rows of a flow, and back; it belongs to a policy's checkpoint.
+    """The map from windows of demonstrations to rows of a flow, and back; part of a policy's checkpoint.
 
     Attributes:
-        observe: Latest observations that a policy is told.
-        predict: Actions it generates at once.
+        observe: Number of latest observations that the policy sees.
+        predict: Number of actions that it generates at once.
         seen: Mean and standard deviation of each observed number, (2, o).
         done: Mean and standard deviation of each number of an action, (2, a).
-        limits: Smallest and largest of each that was demonstrated, (2, a).
+        limits: Smallest and largest demonstrated value of each number of an action, (2, a).
     """
 
     observe: int
@@ -44,12 +44,12 @@ class Framing:
 
     @property
     def dim(self) -> int:
-        """Numbers of a chunk of actions: the dimension of the flow."""
+        """Number of numbers in a chunk of actions: the dimension of the flow."""
         return self.predict * self.done.shape[1]
 
     @property
     def cond(self) -> int:
-        """Numbers of the observations: the columns of the flow's condition."""
+        """Number of numbers in the observations: the columns of the flow's condition."""
         return self.observe * self.seen.shape[1]
 
     def conditions(self, seen: Tensor) -> Tensor:
@@ -72,21 +72,21 @@ class Framing:
         return ((done - self.done[0]) / self.done[1]).flatten(1)
 
     def actions(self, rows: Tensor) -> Tensor:
-        """Return the chunks of actions (n, predict, a) of rows (n, dim), inside what was demonstrated."""
+        """Return the chunks of actions (n, predict, a) of rows (n, dim), within the demonstrated limits."""
         done = rows.unflatten(1, (self.predict, -1)) * self.done[1] + self.done[0]
         return torch.minimum(torch.maximum(done, self.limits[0]), self.limits[1])
 
 
 def framed(demos: Demos, observe: int = 1, predict: int = 8) -> tuple[Framing, Tensor, Tensor]:
-    """Return a framing, and rows (n, dim) of a flow with their conditions (n, cond): one for every step.
+    """Return a framing, and rows (n, dim) of a flow with their conditions (n, cond), one for every step.
 
     Train with ``fit(flow, rows, cond=conditions, training=Training(drop=0))``, where ``flow`` has the
     framing's dim and cond.
 
     Args:
         demos: Demonstrations.
-        observe: Latest observations that the policy is told.
-        predict: Actions it generates at once.
+        observe: Number of latest observations that the policy sees.
+        predict: Number of actions that it generates at once.
 
     Raises:
         ValueError: observe or predict is below 1.
@@ -115,8 +115,8 @@ class Policy:
 
     Args:
         flow: A flow with a condition, trained on rows of `framed`.
-        framing: Their framing.
-        execute: Actions taken before it looks again.
+        framing: The framing of these rows.
+        execute: Number of actions taken before it looks again.
         solver: Solver of the flow; the flow's own when left out.
 
     Raises:
@@ -139,12 +139,12 @@ class Policy:
 
     @property
     def observe(self) -> int:
-        """Latest observations it is told."""
+        """Number of latest observations that it sees."""
         return self.framing.observe
 
     @property
     def nfe(self) -> float:
-        """Evaluations of a network for the last chunk."""
+        """Velocity evaluations for the last chunk."""
         return sum(self.flow.last_nfe)
 
     def act(self, seen: Tensor, noise: Sequence[Generator]) -> Tensor:
@@ -152,7 +152,7 @@ class Policy:
 
         Args:
             seen: The latest observations of n robots, shape (n, observe, o).
-            noise: A generator for each robot; what it is given does not depend on the others.
+            noise: A generator for each robot, so that its actions do not depend on the other robots' noise.
 
         Returns:
             Shape (n, execute, a).
@@ -167,7 +167,7 @@ class Policy:
         return self.framing.actions(rows)[:, : self.execute]
 
     def save(self, folder: str | Path) -> None:
-        """Write the policy to a folder, made if need be: as a flow whose flow.json holds the framing, too."""
+        """Write the policy to a folder, made if need be, as a flow whose flow.json also holds the framing."""
         framing = self.framing
         policy = {
             "format": FORMAT,
@@ -187,12 +187,12 @@ def load_policy(folder: str | Path) -> Policy:
 
     Raises:
         FileNotFoundError: There is no policy in the folder.
-        ValueError: A file is damaged, of a newer version, or describes a flow that is no policy.
+        ValueError: A file is damaged, of a newer version, or describes a flow that is not a policy.
     """
     path = Path(folder) / "flow.json"
     about = files.read_json(path).get("policy")
     if not isinstance(about, dict) or not isinstance(about.get("format"), int):
-        raise ValueError(f"{path} describes no policy: read a flow by lfmkit.load")
+        raise ValueError(f"{path} does not describe a policy: read a flow by lfmkit.load")
     if about["format"] > FORMAT:
         raise ValueError(
             f"{path} is of a newer lfmkit (policies of format {about['format']}; this one reads {FORMAT}): "
@@ -208,5 +208,5 @@ def load_policy(folder: str | Path) -> Policy:
 
 
 def _scale(rows: Tensor) -> Tensor:
-    mean, std = rows.mean(0), rows.std(0, correction=0)  # a single row is enough: no column varies
+    mean, std = rows.mean(0), rows.std(0, correction=0)  # a single row gives constant columns
     return torch.stack([mean, torch.where(std < STILL, torch.ones_like(std), std)])

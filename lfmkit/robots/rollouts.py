@@ -1,7 +1,7 @@
 """Rollouts: let a policy act in simulators, in several processes, and count its successes.
 
-An episode is a seed of the simulator; its noise follows from it too. `lfmkit.playing` says how episodes are
-played, and what happens when a simulator dies.
+The seed of an episode determines the simulator's start and the policy's noise. `lfmkit.robots.episodes` says
+how episodes are played, and what happens when a simulator dies.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ __all__ = ["Actor", "Episode", "Expert", "Rollouts", "Success", "rollouts", "wil
 
 @dataclass(frozen=True)
 class Expert:
-    """A scripted expert as an actor: one action at a time, from the present observation.
+    """A scripted expert as an actor: one action at a time, from the current observation.
 
     Args:
         rule: A function from an observation (o,) to an action (a,).
+        observe: Number of latest observations that it sees, of which the rule gets the last.
+        nfe: Evaluations of a network per action, which a rule without a network does not need.
     """
 
     rule: Rule
@@ -46,12 +48,13 @@ class Success(Record):
 
     Attributes:
         interval: Its 95 % interval by Wilson's formula.
-        n: Episodes.
-        died: Of them, those whose simulator died; they count as failures.
-        nfe: Evaluations of a network an action.
-        pace: Milliseconds of thinking an action, on one thread.
-        parameters: Of the networks.
-        seed: Of the episodes.
+        n: Number of episodes.
+        died: Number of episodes whose simulator died, which count as failures; None if there are none.
+        nfe: Network evaluations per action.
+        pace: Milliseconds that the actor needs per action, on one thread.
+        parameters: Trainable numbers of the policy's flow; None for other actors.
+        seed: Seed of the episodes.
+        split: Name of the episodes.
     """
 
     interval: tuple[float, float]
@@ -69,8 +72,8 @@ class Rollouts:
     """Episodes, and the success rate in them.
 
     Attributes:
-        episodes: What happened, in the order of their seeds.
-        success: The rate, with how it was measured.
+        episodes: The episodes, in the order of their seeds.
+        success: The success rate, and how it was measured.
     """
 
     episodes: tuple[Episode, ...]
@@ -83,21 +86,23 @@ class Rollouts:
 def rollouts(
     actor: Actor, make: Make, n: int = 100, *, seed: int = 0, batch: int = 10, workers: int = 1
 ) -> Rollouts:
-    """Let an actor act in n episodes that no demonstration began with.
+    """Let an actor act in n episodes, none of which starts like a demonstration.
 
     Args:
-        actor: Who acts.
-        make: Builds a simulator: `simulators.MetaWorld(task)`, or a function of one's own.
-        n: Episodes.
-        seed: Of the episodes and of the actor's noise.
-        batch: Episodes that act at the same time, in one process; 1 to time the actor as one robot has it.
-        workers: Processes. With 1 all is done in this one, and a simulator that ends its process ends it.
+        actor: The actor.
+        make: Builds a simulator: `simulators.MetaWorld(task)`, or your own function.
+        n: Number of episodes.
+        seed: Seed of the episodes and of the actor's noise.
+        batch: Number of episodes that act at the same time, in one process; 1 times the actor as in one
+            robot.
+        workers: Number of processes. With 1, all episodes are played in this process, and a simulator that
+            ends its process ends this one.
 
     Raises:
         ValueError: A number is below 1, the seed is negative, or the actor cannot take the observations or
             returns no actions.
-        RuntimeError: All simulators died, as of actions of a wrong size; the message says of what the first
-            did.
+        RuntimeError: All simulators died, for example because actions have a wrong size; the message says why
+            the first one did.
 
     Reference for the interval: Wilson, Probable inference, the law of succession, and statistical inference,
     JASA 1927.
@@ -132,7 +137,7 @@ def rollouts(
 
 
 def wilson(good: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Return the interval of a rate, good of n, at z standard deviations.
+    """Return Wilson's interval of the success rate good / n, at z standard deviations.
 
     >>> low, high = wilson(60, 100)
     >>> round(low, 3), round(high, 3)
@@ -141,4 +146,4 @@ def wilson(good: int, n: int, z: float = 1.959964) -> tuple[float, float]:
     p, w = good / n, z * z / n
     middle, half = p + w / 2, z * math.sqrt(p * (1 - p) / n + w / n / 4)
     low, high = (middle - half) / (1 + w), (middle + half) / (1 + w)
-    return max(0.0, min(p, low)), min(1.0, max(p, high))  # a rate of 1 lies in its interval, rounded or not
+    return max(0.0, min(p, low)), min(1.0, max(p, high))  # rounding must not exclude a rate of 1

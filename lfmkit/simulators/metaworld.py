@@ -7,11 +7,12 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lfmkit.simulators.episodes import Array, Rule
+if TYPE_CHECKING:
+    from lfmkit.simulators import Array, Rule
 
 UNSTABLE = slice(4, 7)  # MuJoCo's warnings of positions, velocities and accelerations without bounds
 
@@ -20,14 +21,14 @@ UNSTABLE = slice(4, 7)  # MuJoCo's warnings of positions, velocities and acceler
 class MetaWorld:
     """Recipe for a task of Meta-World: a Sawyer arm with a gripper, in MuJoCo.
 
-    A call builds a simulator. Observations have 39 numbers: hand (3), opening of the gripper, up to two
-    objects (position and quaternion), all of it again one step earlier, and the goal (3). Actions have four
-    in [-1, 1]: a move of the hand and the force of the gripper. Every episode draws its own object and goal
-    from the task's whole range; the benchmark MT1 would draw from 50.
+    Calling the recipe builds a simulator. An observation has 39 numbers: hand (3), opening of the gripper, up
+    to two objects (position and quaternion), all of these again one step earlier, and the goal (3). An action
+    has four in [-1, 1]: a move of the hand and the force of the gripper. Every episode draws its own object
+    and goal from the task's whole range; the benchmark MT1 draws from 50.
 
     Args:
         task: Name of the task: "reach-v3", "pick-place-v3", …
-        steps: Longest episode, at most Meta-World's own 500.
+        steps: Number of actions after which an episode ends as a failure, at most Meta-World's own 500.
 
     Raises:
         ImportError: Meta-World is not installed.
@@ -52,11 +53,11 @@ class MetaWorld:
 
     @property
     def source(self) -> str:
-        """What it is, with the installed version of Meta-World."""
+        """Name of the task, the installed version of Meta-World, and the number of steps."""
         return f"{self.task} of Meta-World {version('metaworld')}, {self.steps} steps"
 
     def expert(self, seed: int = 0) -> Rule:
-        """Return Meta-World's scripted expert: observations (39,) to actions (4,), whatever the seed."""
+        """Return Meta-World's scripted expert, which ignores the seed: observations (39,) to actions (4,)."""
         policy = _metaworld().policies.ENV_POLICY_MAP[self.task]()
 
         def act(observation: Array) -> Array:
@@ -76,7 +77,7 @@ class MetaWorldSimulator:
         made = _metaworld().env_dict.ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE[f"{recipe.task}-goal-observable"]
         self.env = made(seed=0, render_mode=render_mode)
         self.env.seeded_rand_vec = True  # draw object and goal from the seed,
-        self.env._freeze_rand_vec = False  # each time anew
+        self.env._freeze_rand_vec = False  # in every episode
 
     def reset(self, seed: int) -> Array:
         """Begin the episode of a seed; return its first observation (39,)."""
@@ -88,22 +89,29 @@ class MetaWorldSimulator:
         """Take an action (4,); return the next observation (39,) and whether the task is done.
 
         Raises:
-            ValueError: The action has not four numbers.
+            ValueError: The action does not have four numbers.
             RuntimeError: MuJoCo found the state unstable.
         """
         if np.shape(action) != (4,):
             raise ValueError(f"an action of Meta-World has four numbers, got the shape {np.shape(action)}")
-        observation, _, _, _, told = self.env.step(np.asarray(action, dtype=np.float32))
-        if self.env.data.warning.number[UNSTABLE].any():  # MuJoCo has begun anew, somewhere else
+        observation, _, _, _, facts = self.env.step(np.asarray(action, dtype=np.float32))
+        if self.env.data.warning.number[UNSTABLE].any():  # MuJoCo has started over, somewhere else
             raise RuntimeError("MuJoCo found the state unstable")
-        return observation, bool(told["success"])
+        return observation, bool(facts["success"])
 
 
 def film(recipe: MetaWorld, seed: int, actions: Iterable[Array], every: int = 4) -> Array | None:
-    """Return pictures (frames, height, width, 3), bytes, of an episode that takes the given actions.
+    """Return pictures of an episode that takes the given actions.
+
+    Args:
+        recipe: The task.
+        seed: Seed of the episode.
+        actions: Actions (4,), taken one after another.
+        every: Number of actions between two pictures.
 
     Returns:
-        None on a machine that has no renderer: set the variable MUJOCO_GL to egl or osmesa before.
+        Bytes (frames, height, width, 3), or None on a machine without a renderer: before Python starts, set
+        the variable MUJOCO_GL to egl or osmesa.
     """
     if os.environ.get("MUJOCO_GL", "disabled") == "disabled":
         return None

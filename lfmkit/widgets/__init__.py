@@ -1,7 +1,8 @@
-"""Live pictures for notebooks: controls drawn in the browser, and a still picture wherever no browser draws.
+"""Live pictures for notebooks, drawn in the browser, with a still picture for places without one.
 
 Every function returns a widget that shows itself. Its stored output also holds a PNG with an alt text and one
-plain line, for GitHub, untrusted notebooks and comparisons of stored notebooks.
+plain line, for GitHub, untrusted notebooks and comparisons of stored notebooks. `lfmkit.widgets.base` says
+how to add a widget.
 """
 
 from lfmkit.widgets.drawing import draw_target

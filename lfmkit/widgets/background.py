@@ -1,4 +1,4 @@
-"""Training in a thread beside the notebook: progress, a stop button, and errors that are not lost."""
+"""Training in a thread beside the notebook, with progress reports, a way to stop, and the final error."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch import Tensor
 from lfmkit.flows.flow import Flow
 from lfmkit.training import Step, fitting
 
-Report = Callable[[float, float | None, float], None]  # (share done, loss, seconds)
+Report = Callable[[float, float | None, float], None]  # function of share done, loss and seconds
 EVERY = 0.1  # seconds between two reports
 
 
-class Stopped(Exception):  # noqa: N818  # no error: the reader wished it
+class Stopped(Exception):  # noqa: N818  # not an error: the reader stopped the training
     """Raised inside `fit` to end it."""
 
 
-class Training:
-    """One training of a flow on points, in a thread of its own.
+class Training(threading.Thread):
+    """One training of a flow on points; a daemon thread, so that it does not outlive the kernel.
 
     Args:
         flow: The flow; changed only when all its blocks are done.
@@ -38,32 +38,19 @@ class Training:
         report: Report,
         done: Callable[[BaseException | None], None],
     ) -> None:
+        super().__init__(name="lfmkit training", daemon=True)
         self.flow, self.x, self.settings = flow, x, settings
         self._report, self._done = report, done
-        self._stop = threading.Event()
+        self._wish = threading.Event()
         self._steps = [0] * len(flow.blocks)
-        self._started = self._told = time.perf_counter()
-        self._thread = threading.Thread(target=self._run, name="lfmkit training", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
+        self._begun = self._reported = time.perf_counter()
 
     def stop(self) -> None:
-        """Ask it to end soon; the flow stays as it was."""
-        self._stop.set()
+        """Ask the training to end soon; the flow stays as it was."""
+        self._wish.set()
 
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait for its end; return whether it has ended."""
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
-
-    @property
-    def running(self) -> bool:
-        """Whether it has not ended yet."""
-        return self._thread.is_alive()
-
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Train; do not call it, but `start`."""
         error: BaseException | None = None
         try:
             fit: Callable[..., object] = fitting.fit
@@ -72,13 +59,13 @@ class Training:
             error = caught
         self._done(error)
 
-    def _progress(self, told: Step) -> None:
-        if self._stop.is_set():
+    def _progress(self, step: Step) -> None:
+        if self._wish.is_set():
             raise Stopped
-        self._steps[told.block] = told.step
+        self._steps[step.block] = step.step
         now = time.perf_counter()
-        if now - self._told > EVERY:
-            self._told = now
+        if now - self._reported > EVERY:
+            self._reported = now
             given = self.settings.get("steps", 5000)
             total = len(self._steps) * given if isinstance(given, int) else sum(given)  # type: ignore[call-overload]
-            self._report(min(1.0, sum(self._steps) / total), told.loss, now - self._started)
+            self._report(min(1.0, sum(self._steps) / total), step.loss, now - self._begun)

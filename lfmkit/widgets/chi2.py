@@ -1,4 +1,4 @@
-"""How far a target is from N(0, I) after OU time T: measured once at some times, then read off."""
+"""Chi-square of a target from N(0, I) after OU time T: measured once at some times, then interpolated."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def chi2(target: Target, T: float, x: Tensor) -> float:
     """Integrate p_T^2 / N(0, I) - 1 on a grid: the chi-square of OU_T p from N(0, I).
 
     The smoothed density changes on the scale s = sqrt(1 - e^-2T) or slower; with a mesh of 0.8 s the
-    trapezium rule misses about e^-15 of the integral.
+    trapezoidal rule misses about e^-15 of the integral.
 
     Args:
         target: The target p.
         T: OU time, > 0.
-        x: Samples of p, shape (n, 2), that reach everywhere where p has mass.
+        x: Samples of p, shape (n, 2), whose bounding box covers the mass of p.
     """
     shrink, spread = schedules.ou_factors(T)
     low, high = shrink * x.double().amin(0) - 7 * spread, shrink * x.double().amax(0) + 7 * spread
@@ -65,7 +65,7 @@ def _on_grid(target: Target, across: Tensor, along: Tensor) -> Tensor:
     if not isinstance(target, GridMixture):
         points = torch.cartesian_prod(along, across).flip(1)
         return target.log_prob(points).double().exp().reshape(len(along), len(across))
-    kernels = [  # its components separate: one small matrix for each direction says it all
+    kernels = [  # its components are products: one small matrix for each direction is enough
         torch.exp(-0.5 * ((at[:, None] - centres) / s).square()) / (s * math.sqrt(2 * math.pi))
         for at, centres, s in zip((along, across), (target.y, target.x), target.spread[::-1], strict=True)
     ]
@@ -73,7 +73,7 @@ def _on_grid(target: Target, across: Tensor, along: Tensor) -> Tensor:
 
 
 def read(T: float, times: Sequence[float], values: Sequence[float]) -> float:
-    """Return the chi-square left at T: interpolated in logarithms, and beyond the table by the bound e^-2T.
+    """Return the chi-square left at T, interpolated in logarithms; beyond the table, by the bound e^-2T.
 
     >>> round(read(2.0, [1.0, 4.0], [1.0, 0.01]), 3), round(read(5.0, [1.0, 4.0], [1.0, 0.01]), 5)
     (0.1, 0.00135)

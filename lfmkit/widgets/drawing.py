@@ -1,4 +1,4 @@
-"""A drawing pad: draw a density by hand, train a small flow on it, and see what the flow learned."""
+"""A drawing pad: draw a density by hand, train a small flow on it, and see its samples."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import traitlets
 from lfmkit import methods, nets
 from lfmkit.data.pictures import GridMixture, from_grey
 from lfmkit.flows.flow import Flow
-from lfmkit.plots import Picture, stills
+from lfmkit.plots import PALETTE, Picture
 from lfmkit.solvers import Solver
 from lfmkit.widgets.background import Stopped, Training
-from lfmkit.widgets.base import Widget, script
+from lfmkit.widgets.base import Widget, grid, script, square
 from lfmkit.widgets.points import quantised
 
 TRAIN = {"steps": (500, 200, 150, 150), "batch": 512, "pool": "ou", "targets": "averaged", "seed": 0}
@@ -40,23 +40,24 @@ def draw_target(
 ) -> DrawTarget:
     """Show a pad to draw a two-dimensional target on, with a button that trains a small flow on it.
 
-    Drawing works by mouse, touch and keyboard. Training runs in a thread: the notebook stays usable, and a
-    second button stops it. Nothing is trained unless the button is pressed or `.train()` is called.
+    Drawing works by mouse, touch and keyboard. Training runs in a thread, so the notebook stays usable, and a
+    second button stops it. It starts only when the button is pressed or `.train()` is called.
 
     Args:
-        size: Pixels a side.
-        train: Arguments of `lfmkit.fit`, over the small defaults (about fifteen seconds of one core).
-        flow: Makes the untrained flow, for example `lambda: methods.fm(dim=2)`.
-        drawing: Ink to begin with, shape (size, size), top row first, 0 for paper to 1 for ink; a spiral when
-            left out.
-        samples: Samples shown of the trained flow.
-        label: Name of the whole.
+        size: Pixels per side.
+        train: Arguments of `lfmkit.fit`, which replace the small defaults (about fifteen seconds of one
+            core).
+        flow: Function that makes the untrained flow, for example `lambda: methods.fm(dim=2)`.
+        drawing: Ink to begin with, shape (size, size), top row first, from 0 for paper to 1 for ink; a spiral
+            when left out.
+        samples: Number of samples of the trained flow to show.
+        label: Name of the widget.
 
     Returns:
         A widget: `.target` is the exact density drawn, `.flow` the trained flow or None.
 
     Raises:
-        TypeError: `train` is no mapping, or `flow` no function.
+        TypeError: `train` is not a mapping, or `flow` is not a function.
         ValueError: size or samples is out of range; the drawing has another shape or values not in [0, 1].
     """
     if isinstance(size, bool) or not isinstance(size, int) or not 8 <= size <= 256:
@@ -80,8 +81,8 @@ class DrawTarget(Widget):
 
     Attributes:
         ink: The drawing: base64 of size x size bytes, top row first, 255 is ink.
-        progress: What the training does: its state, share done, loss, seconds and message.
-        flow: The trained flow; None before.
+        progress: State of the training, share done, loss, seconds and message.
+        flow: The trained flow; None before the first training.
     """
 
     _esm = script("common.js", "pixels.js", "drawing.js")
@@ -111,13 +112,13 @@ class DrawTarget(Widget):
 
     @property
     def grey(self) -> np.ndarray:
-        """The drawing as grey values (size, size), top row first, 0 is ink and 255 paper."""
+        """The drawing as grey values (size, size), top row first, 0 for ink and 255 for paper."""
         size = self.about["size"]
         return 255 - np.frombuffer(base64.b64decode(self.ink), np.uint8).reshape(size, size)
 
     @property
     def target(self) -> GridMixture:
-        """The exact density of what is drawn.
+        """The exact density of the drawing.
 
         Raises:
             ValueError: Nothing is drawn, or no paper is left.
@@ -134,9 +135,9 @@ class DrawTarget(Widget):
 
         Raises:
             ValueError: Nothing is drawn.
-            RuntimeError: A training is under way already.
+            RuntimeError: Another training is under way.
         """
-        if self._training is not None and self._training.running:
+        if self._training is not None and self._training.is_alive():
             raise RuntimeError("a training is under way: wait for it or stop it")
         x = self.target.sample(ROWS, seed=0)
         self._training = Training(self._make_flow(), x, self._settings, self._report, self._done)
@@ -146,20 +147,29 @@ class DrawTarget(Widget):
             self.wait()
 
     def stop(self) -> None:
-        """Ask the training to end; the flow stays what it was before."""
+        """Ask the training to end; the flow stays as it was before."""
         if self._training is not None:
             self._training.stop()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for the end of the training; return whether none is under way."""
-        return self._training is None or self._training.wait(timeout)
+        """Wait for the end of the training; return whether it has ended."""
+        if self._training is not None:
+            self._training.join(timeout)
+        return self._training is None or not self._training.is_alive()
 
     def still(self) -> Picture:
         """Return the drawing, and beside it the samples of the trained flow."""
-        text = (
-            "no flow is trained yet" if self._shown is None else f"{len(self._shown):,} samples of the flow"
-        )
-        return stills.drawing(self.grey, self._shown, text)
+        grey, x = self.grey, self._shown
+        text = "no flow is trained yet" if x is None else f"{len(x):,} samples of the flow"
+        figure, ((pad, cloud),) = grid(1, 2, f"A drawing; {text}")
+        half = 4 * len(grey) / (len(grey) - 1)  # centres of the outer pixels lie at -4 and 4
+        pad.imshow(grey, cmap="gray", extent=(-half, half, -half, half), vmin=0, vmax=255)
+        square(pad)
+        pad.set_title("the drawing", fontsize=10)
+        cloud.set_title(text, fontsize=10)
+        if x is not None:
+            cloud.plot(*x.numpy().T, ".", ms=1.5, color=PALETTE["LFM"], alpha=0.6, rasterized=True)
+        return figure
 
     def _on_message(self, _: object, content: Mapping[str, Any], __: object) -> None:
         if content["do"] == "stop":
@@ -167,7 +177,7 @@ class DrawTarget(Widget):
         try:
             self.ink = content["ink"]
             self.train()
-        except Exception as error:  # shown where the reader looks
+        except Exception as error:  # shown in the widget, where the reader looks
             self._tell("failed", message=str(error))
 
     def _report(self, share: float, loss: float | None, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""The few-step explorer: samples of several methods against solver and number of evaluations."""
+"""The few-step explorer: samples of several methods by solver and number of evaluations."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lfmkit.plots import Picture, stills
-from lfmkit.widgets.base import counted, panel_size, script
-from lfmkit.widgets.page import Standalone
+from lfmkit.plots import PALETTE, Picture
+from lfmkit.plots.figure import look_of
+from lfmkit.widgets.base import Standalone, counted, grid, panel_size, script
 from lfmkit.widgets.points import planar, quantised
 
-Key = tuple[str, int]
+Key = tuple[str, int]  # solver and NFE
 
 
 def few_step_explorer(
@@ -25,21 +25,21 @@ def few_step_explorer(
     data: Tensor | None = None,
     label: str = "Few steps",
 ) -> FewStepExplorer:
-    """Show what each method draws with a given solver and number of velocity evaluations (NFE).
+    """Show the samples of each method for a given solver and number of velocity evaluations (NFE).
 
     Args:
         samples: Method to {(solver, NFE): points (n, 2)}. Combinations may be missing.
         distances: The same keys, to the distance between these points and the data.
-        distance_name: What the distance is, for example "sliced Wasserstein".
-        data: Points (n, 2) of the data, shown in a panel of their own.
-        label: Name of the whole.
+        distance_name: Name of the distance, for example "sliced Wasserstein".
+        data: Points (n, 2) of the data, shown in a separate panel.
+        label: Name of the widget.
 
     Returns:
         A widget; `.frame` is the combination shown (as in `.combinations`), `.save_html(path)` writes a page.
 
     Raises:
-        TypeError: Something is no mapping, no (solver, NFE) pair or no floating-point tensor.
-        ValueError: Nothing to show; wrong shapes, NaN or infinite points; distances of other combinations.
+        TypeError: An entry is not a mapping, a (solver, NFE) pair or a floating-point tensor.
+        ValueError: Nothing to show; wrong shapes, NaN or infinite points; distances for other combinations.
     """
     both: tuple[tuple[str, object], ...] = (("samples", samples), ("distances", distances))
     for what, table in both:
@@ -64,7 +64,7 @@ class FewStepExplorer(Standalone):
     """The widget that `few_step_explorer` returns.
 
     Attributes:
-        combinations: All combinations (solver, NFE) of any method, in the order the controls go through them.
+        combinations: All combinations (solver, NFE) of any method, in the order of the controls.
     """
 
     _esm = script("common.js", "pixels.js", "chart.js", "few_steps.js")
@@ -116,19 +116,30 @@ class FewStepExplorer(Standalone):
         )
 
     def still(self) -> Picture:
-        """Return the samples at the combination shown."""
+        """Return the samples at the combination shown, or "not available"."""
         solver, nfe = self.combinations[min(max(self.frame, 0), len(self.combinations) - 1)]
         panels: dict[str, Tensor | None] = {} if self._data is None else {"data": self._data}
-        texts = {"data": ""}
+        texts = dict.fromkeys(panels, "")
         for name, given in self._samples.items():
             panels[name] = given.get((solver, nfe))
             known = self._distances[name].get((solver, nfe))
             texts[name] = "" if known is None else f"{self._name} {known:.3g}"
-        return stills.few_steps(panels, texts, f"{solver}, NFE {nfe}")
+        title = f"{solver}, NFE {nfe}"
+        listed = "; ".join(f"{name}: {text}" for name, text in texts.items())
+        figure, axes = grid(1, len(panels), f"{title}. {listed}")
+        for axis, (name, x) in zip(axes[0], panels.items(), strict=True):
+            axis.set_title(name, fontsize=10)
+            axis.set_xlabel(texts[name], fontsize=9)
+            if x is None:
+                axis.text(0, 0, "not available", ha="center", va="center", color=PALETTE["noise"])
+            else:
+                axis.plot(*x.numpy().T, ".", ms=1.5, color=look_of(name), alpha=0.6, rasterized=True)
+        figure.suptitle(title, fontsize=10)
+        return figure
 
     @staticmethod
     def _panel(name: str, cells: list[Any]) -> dict[str, Any]:
-        return {"title": name, "colour": stills.colour(name), "cells": cells}
+        return {"title": name, "colour": look_of(name), "cells": cells}
 
 
 def _key(key: object) -> Key:

@@ -1,4 +1,4 @@
-"""Sheets of images drawn beforehand, and a slider that switches them."""
+"""Sheets of images and a slider that switches between them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from torch import Tensor
 from lfmkit.plots import Picture, image_rows
 from lfmkit.plots.figure import as_png
 from lfmkit.plots.sheets import GAP, best_columns, check_all, fitted, tiled
-from lfmkit.widgets.base import counted, script
-from lfmkit.widgets.page import Standalone
+from lfmkit.widgets.base import Standalone, counted, script
 
-SPACE = (420, 840)  # height and width in CSS pixels: slider and sheet are seen together on a small screen
-STILL = (6, 10)  # frames and images of each in the still picture
+SPACE = (420, 840)  # height and width of a sheet in CSS pixels: with its slider it fits a small screen
+STILL = (6, 10)  # frames, and images of each, in the still picture
 
 
 def frames(pictures: Mapping[str | int, Tensor], *, name: str = "NFE", title: str = "Images") -> Frames:
@@ -24,14 +23,14 @@ def frames(pictures: Mapping[str | int, Tensor], *, name: str = "NFE", title: st
 
     Args:
         pictures: Label of a frame, such as the number of evaluations, to its images, bytes (n, C, H, W).
-        name: What the labels are; the slider's name.
-        title: Name of the whole.
+        name: Name of the slider, which says what the labels mean.
+        title: Name of the widget.
 
     Returns:
         A widget; `.frame` is the number of the frame shown, `.save_html(path)` writes it as one page.
 
     Raises:
-        TypeError: The pictures are no mapping, or some images are no bytes.
+        TypeError: The pictures are not a mapping, or some images are not bytes.
         ValueError: No pictures, wrong or different shapes, no images, or too many for one sheet.
     """
     check_all(pictures, "pictures")
@@ -42,7 +41,7 @@ class Frames(Standalone):
     """The widget that `frames` returns.
 
     Attributes:
-        sheets: PNGs, one a frame, one after another.
+        sheets: PNGs, one per frame, one after another.
     """
 
     _esm = script("common.js", "player.js", "frames.js")

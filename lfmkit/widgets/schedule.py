@@ -1,4 +1,4 @@
-"""The schedule explorer: what a family's parameters do to the steps, and the steps to the data."""
+"""The schedule explorer: a family's parameters, the steps that they give, and their effect on the data."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 import traitlets
+from matplotlib.ticker import NullFormatter
 from torch import Tensor
 
 from lfmkit import schedules
-from lfmkit.plots import Picture, stills
+from lfmkit.plots import PALETTE, Picture
+from lfmkit.plots.figure import blank
 from lfmkit.schedules import Schedule
-from lfmkit.widgets.base import Widget, counted, script
+from lfmkit.widgets.base import Widget, counted, script, square
 from lfmkit.widgets.chi2 import Target, measured, read
 from lfmkit.widgets.points import planar, quantised
 
@@ -35,7 +38,7 @@ RANGES = {  # parameter: lowest, highest, step, start
     "first": (0.02, 0.5, 0.01, 0.1),
     "last": (0.5, 3.0, 0.025, 0.775),
 }
-CLOUDS = 5  # the data and four times
+CLOUDS = 5  # clouds shown: the data and four later times
 
 
 def schedule_explorer(
@@ -49,26 +52,26 @@ def schedule_explorer(
     *,
     label: str = "Step-size schedules",
 ) -> ScheduleExplorer:
-    """Show what a family of schedules does: its steps, the signal and chi-square left, the clouds.
+    """Show a family of schedules: its steps, the signal and chi-square left, and the clouds of points.
 
     Schedules are computed by `lfmkit.schedules` in the kernel. The chi-square from N(0, I) is measured once
     from the target's exact density; for a plain tensor of points the bound's factor e^-2T is shown instead.
 
     Args:
         target: A two-dimensional target such as `data.picture("rose")`, or points (m, 2).
-        family: "geometric", "constant", "cosine", "linear_beta" or "log_snr", the one shown first.
+        family: Family shown first: "geometric", "constant", "cosine", "linear_beta" or "log_snr".
         c: First step of the geometric family.
-        rho: Its factor.
-        n: Number of local steps, of every family.
-        points: Points a cloud.
+        rho: Factor between its steps.
+        n: Number of local steps, for every family.
+        points: Points per cloud.
         seed: Seed of the points and of the noise that diffuses them.
-        label: Name of the whole.
+        label: Name of the widget.
 
     Returns:
         A widget; `.schedule` is the schedule shown, a tuple as `methods.lfm` takes it.
 
     Raises:
-        TypeError: The target has neither samples and a density nor is a floating-point tensor.
+        TypeError: The target is not a floating-point tensor and has no samples and density.
         ValueError: Unknown family, a parameter out of its range, fewer than one point, wrong shape, NaN.
     """
     if family not in FAMILIES:
@@ -98,8 +101,8 @@ class ScheduleExplorer(Widget):
     """The widget that `schedule_explorer` returns.
 
     Attributes:
-        answer: What is shown: the numbers of one schedule, or an error. Requests of the browser are answered
-            one at a time; while one is under way the browser keeps the latest only.
+        answer: The numbers of the schedule shown, or an error. Requests of the browser are answered one at a
+            time; while one is under way, the browser keeps only the latest.
     """
 
     _esm = script("common.js", "pixels.js", "chart.js", "schedule.js")
@@ -138,16 +141,33 @@ class ScheduleExplorer(Widget):
         return tuple(self.answer["gamma"])
 
     def still(self) -> Picture:
-        """Return the charts and clouds of the schedule shown."""
-        answer, name = (
-            self.answer,
-            "chi2 left" if self._table is not None else "at most this share of chi2 left",
-        )
-        clouds = {
-            cloud["title"]: cloud["a"] * self._x + cloud["b"] * self._noise for cloud in answer["clouds"]
-        }
-        chi2 = [math.nan if value is None else value for value in answer["chi2"]]
-        return stills.schedule(answer["gamma"], answer["T"], (answer["signal"], chi2), name, clouds)
+        """Return the steps of the schedule shown, the signal and chi-square left after each, and clouds."""
+        gammas, times, clouds = (self.answer[name] for name in ("gamma", "T", "clouds"))
+        total = times[-1] if times else 0.0
+        said = f"{len(gammas)} steps, T = {total:.3f}, signal left {math.exp(-total):.3f}"
+        figure = blank(4.6, f"{said}; clouds: {', '.join(cloud['title'] for cloud in clouds)}")
+        above, below = figure.subfigures(2, 1, squeeze=False)[:, 0]
+        bars, signal, chi2 = above.subplots(1, 3)
+        bars.bar(range(1, len(gammas) + 1), gammas, color=PALETTE["LFM"])
+        bars.set_title("step sizes", fontsize=10)
+        bars.set_xlabel("block k")
+        curve = np.linspace(0, max(1.0, total), 100)
+        signal.plot(curve, np.exp(-curve), color=PALETTE["noise"])
+        signal.plot(times, self.answer["signal"], "o", color=PALETTE["LFM"], ms=4)
+        signal.set_title("signal left, $e^{-T}$", fontsize=10)
+        left = [math.nan if value is None else value for value in self.answer["chi2"]]
+        chi2.semilogy(times, left, "o-", color=PALETTE["LFM"], ms=4, lw=1)
+        known = self._table is not None
+        chi2.set_title("chi2 left" if known else "at most this share of chi2 left", fontsize=10)
+        chi2.yaxis.set_minor_formatter(NullFormatter())
+        for axis in (signal, chi2):
+            axis.set_xlabel("time T")
+        for axis, cloud in zip(below.subplots(1, len(clouds), squeeze=False)[0], clouds, strict=True):
+            x = cloud["a"] * self._x + cloud["b"] * self._noise
+            axis.plot(*x.numpy().T, ".", ms=1, color=PALETTE["data"], alpha=0.5, rasterized=True)
+            axis.set_title(cloud["title"], fontsize=9)
+            square(axis)
+        return figure
 
     def _on_request(self, _: object, content: Mapping[str, Any], __: object) -> None:
         number, family, values = content["id"], content["family"], content["values"]
@@ -193,7 +213,7 @@ def build(family: str, values: Mapping[str, float]) -> Schedule:
 
 
 def shown_times(n: int) -> list[int]:
-    """Return which clouds are shown for n steps: 0 is the data, k the cloud after step k.
+    """Return the numbers of the clouds shown for n steps: 0 is the data, k the cloud after step k.
 
     >>> shown_times(8), shown_times(2)
     ([0, 2, 4, 6, 8], [0, 1, 2])

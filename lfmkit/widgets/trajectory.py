@@ -1,19 +1,20 @@
-"""The trajectory explorer: the same noise on its way through several flows, side by side."""
+"""The trajectory explorer: the same noise as it moves through several flows, side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lfmkit.flows.integrate import Trajectory
-from lfmkit.plots import Picture, stills
-from lfmkit.widgets.base import counted, panel_size, script
-from lfmkit.widgets.page import Standalone
-from lfmkit.widgets.points import HUES, hues, quantised
+from lfmkit.plots import Picture
+from lfmkit.plots.figure import look_of
+from lfmkit.widgets.base import Standalone, counted, grid, panel_size, script
+from lfmkit.widgets.points import HUES, WHEEL, hues, quantised
 
-LINES = 72  # paths drawn
+LINES = 72  # number of paths drawn
 
 
 def trajectory_explorer(
@@ -26,23 +27,23 @@ def trajectory_explorer(
 ) -> TrajectoryExplorer:
     """Show recorded trajectories of the same points side by side, with one scrubber for all.
 
-    Points have the colour of the direction they start in. Methods with other numbers of records are brought
-    onto common frames by share of the records: the first and the last frame are everybody's first and last
-    record, and every frame is a record; nothing is interpolated.
+    Points have the colour of the direction they start in. Methods with different numbers of records are shown
+    on common frames: the first frame is the first record of every method, the last frame the last record, and
+    the frames between take the records at the same shares. Nothing is interpolated.
 
     Args:
-        trajectories: Method to its record, states of shape (records, n, 2), all with the same start.
-        frames: Frames to show; as many as the longest record has, at most 101, when left out.
+        trajectories: Method to its trajectory, states of shape (records, n, 2), all with the same start.
+        frames: Number of frames; that of the longest trajectory's records, at most 101, when left out.
         paths: Draw paths from the beginning (a box switches them).
         autoplay: Play once when shown, except for readers who asked their system for less motion.
-        label: Name of the whole.
+        label: Name of the widget.
 
     Returns:
         A widget; `.frame` is the frame shown, `.save_html(path)` writes it as one standalone page.
 
     Raises:
-        TypeError: Something is no Trajectory.
-        ValueError: No trajectories; wrong shapes, NaN or infinite states; other points, or another start.
+        TypeError: An entry is not a Trajectory.
+        ValueError: No trajectories; wrong shapes, NaN or infinite states; different points or starts.
     """
     if not isinstance(trajectories, Mapping):
         raise TypeError(f"trajectories must be a mapping of names, got {type(trajectories).__name__}")
@@ -88,7 +89,7 @@ class TrajectoryExplorer(Standalone):
         panels = [
             {
                 "title": name,
-                "colour": stills.colour(name),
+                "colour": look_of(name),
                 "nfe": _nfe(record),
                 "readouts": self._readouts[name],
             }
@@ -100,7 +101,7 @@ class TrajectoryExplorer(Standalone):
             "count": count,
             "panels": panels,
             "ends": ends,
-            "wheel": list(stills.wheel(HUES)),
+            "wheel": list(WHEEL),
             "lines": [{"point": int(i), "hue": int(self._hue[i])} for i in chosen],
             "size": panel_size(len(panels)),
             "dot": 1.8 if count > 1500 else 2.4,
@@ -118,17 +119,23 @@ class TrajectoryExplorer(Standalone):
         return f"<trajectory explorer: {', '.join(counted(*number) for number in numbers)}>"
 
     def still(self) -> Picture:
-        """Return a few frames of each method in one picture."""
-        shown = {name: [states[k] for k in self._stages()] for name, states in self._states.items()}
-        texts = {name: [lines[k] for k in self._stages()] for name, lines in self._readouts.items()}
-        return stills.trajectories(shown, texts, self._hue)
-
-    def _stages(self) -> list[int]:
-        return sorted({round(share * (self.about["frames"] - 1)) for share in (0, 0.25, 0.5, 0.75, 1)})
+        """Return a few frames: one row for each method, points coloured by the direction they start in."""
+        stages = sorted({round(share * (self.about["frames"] - 1)) for share in (0, 0.25, 0.5, 0.75, 1)})
+        alt = "Points on their way from left to right, coloured by where they start: "
+        figure, axes = grid(len(self._states), len(stages), alt + ", ".join(self._states))
+        colours = np.array(WHEEL)[self._hue.numpy()]
+        for row, (name, states) in zip(axes, self._states.items(), strict=True):
+            for axis, k in zip(row, stages, strict=True):
+                axis.scatter(
+                    states[k][:, 0], states[k][:, 1], s=1.2, c=colours, linewidths=0, rasterized=True
+                )
+                axis.set_xlabel(self._readouts[name][k], fontsize=8)
+            row[0].set_ylabel(name, fontsize=10, fontweight="bold")
+        return figure
 
 
 def common_frames(records: int, frames: int) -> list[int]:
-    """Return which record each of `frames` frames shows: the same share of the way for every method.
+    """Return the record that each of `frames` frames shows, at the same share of all records.
 
     >>> common_frames(3, 5)
     [0, 0, 1, 2, 2]
@@ -137,7 +144,7 @@ def common_frames(records: int, frames: int) -> list[int]:
 
 
 def readouts(record: Trajectory, rows: list[int]) -> list[str]:
-    """Return where each of the given records lies, such as "block 3 of 4, t = 0.40"."""
+    """Return the position of each of the given records, such as "block 3 of 4, t = 0.40"."""
     blocks = len(record.nfe)
     return [f"block {int(record.block[k]) + 1} of {blocks}, t = {float(record.t[k]):.2f}" for k in rows]
 

@@ -27,8 +27,8 @@ def pad(page):
     return page.get_by_role("application", name="drawing pad")
 
 
-def told(page):
-    """What the kernel knows: the second cell's output."""
+def known(page):
+    """Return what the second cell prints: the state in the kernel."""
     page.wait_for_timeout(300)
     page.evaluate("""() => {
       const notebook = window.jupyterapp.shell.currentWidget.content;
@@ -46,7 +46,7 @@ def test_there_is_a_drawing_and_clear_takes_it_away(page):
     assert "% of 64 x 64 pixels are ink" in page.evaluate(INK)
     page.get_by_role("button", name="Clear").click()
     page.wait_for_function(f"() => ({INK})() === 'The drawing: empty paper'")
-    assert told(page) == (255.0, False)
+    assert known(page) == (255.0, False)
 
 
 def test_an_empty_drawing_is_not_trained(page):
@@ -61,11 +61,11 @@ def test_mouse(page, pad, press):
     page.mouse.down()
     press(page, "drawing, mouse", place, 100)
     page.mouse.up()
-    assert told(page)[0] < 254
+    assert known(page)[0] < 254
 
 
 def test_keys(page, pad, press):
-    before, _ = told(page)
+    before, _ = known(page)
     page.get_by_role("checkbox", name="eraser").focus()
     page.keyboard.press("Shift+Tab")
     pad.focus()
@@ -74,11 +74,11 @@ def test_keys(page, pad, press):
     press(page, "drawing, keys", [lambda key=key: page.keyboard.press(key) for key in keys], 100)
     page.keyboard.press("Space")
     page.get_by_text("pen up, column").wait_for(state="attached")
-    assert told(page)[0] < before
+    assert known(page)[0] < before
 
 
 def test_eraser_and_brush(page, pad, press):
-    before, _ = told(page)
+    before, _ = known(page)
     brush = page.get_by_role("slider", name="brush")
     brush.focus()
     for _ in range(4):
@@ -89,19 +89,19 @@ def test_eraser_and_brush(page, pad, press):
     page.mouse.down()
     page.mouse.move(box["x"] + 160, box["y"] + 126, steps=4)
     page.mouse.up()
-    assert told(page)[0] > before
+    assert known(page)[0] > before
     page.get_by_role("checkbox", name="eraser").uncheck()
 
 
 def test_touch(page, pad):
-    before, _ = told(page)
+    before, _ = known(page)
     pad.scroll_into_view_if_needed()
     box = pad.bounding_box()
     fingers = page.context.new_cdp_session(page)
     for kind, shift in [("touchStart", 0), ("touchMove", 30), ("touchMove", 60), ("touchEnd", None)]:
         at = [] if shift is None else [{"x": box["x"] + 100 + shift, "y": box["y"] + 280}]
         fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": at})
-    assert told(page)[0] < before
+    assert known(page)[0] < before
 
 
 def test_train(page):
@@ -110,7 +110,7 @@ def test_train(page):
     page.get_by_text("500 samples of the trained flow, NFE").first.wait_for(timeout=60_000)
     expect(page.get_by_role("img", name="500 samples of the trained flow")).to_have_count(1)
     assert page.evaluate("() => window.probe.pixels()") != before
-    assert told(page)[1]
+    assert known(page)[1]
 
 
 def test_stop(page):
@@ -125,7 +125,7 @@ def test_stop(page):
     page.wait_for_function(moving, timeout=20_000)
     expect(page.locator(".lfmkit .row .below")).to_contain_text("loss")
     expect(bar).to_have_attribute("aria-valuetext", re.compile("%$"))
-    assert told(page)[1]  # the kernel answers while it trains
+    assert known(page)[1]  # the kernel answers while it trains
     page.get_by_role("button", name="Stop").click()
     page.get_by_text("stopped; the flow is what it was before").first.wait_for(timeout=10_000)
     expect(page.get_by_role("button", name="Train a flow")).to_be_enabled()

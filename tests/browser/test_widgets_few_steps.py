@@ -34,8 +34,8 @@ def test_keys(page, press):
     slider = page.get_by_role("slider", name="NFE")
     slider.focus()
     page.keyboard.press("Home")
-    ways = ["ArrowRight"] * 5 + ["ArrowLeft"] * 5
-    press(page, "few steps, keys", [lambda key=key: page.keyboard.press(key) for key in 4 * ways], 50)
+    keys = ["ArrowRight"] * 5 + ["ArrowLeft"] * 5
+    press(page, "few steps, keys", [lambda key=key: page.keyboard.press(key) for key in 4 * keys], 50)
     page.keyboard.press("End")
     expect(slider).to_have_attribute("aria-valuetext", "64")
     expect(page.get_by_role("img", name="rectified flow, midpoint, NFE 64: 1,000 points")).to_have_count(1)

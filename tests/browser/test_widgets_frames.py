@@ -48,8 +48,8 @@ def picture(page, label):
 
 def test_keys(page, slider, press):
     expect(picture(page, 1)).to_have_count(1)
-    ways = ["ArrowRight"] * 5 + ["ArrowLeft"] * 5
-    press(page, "frames, keys", [lambda key=key: page.keyboard.press(key) for key in 4 * ways], 50)
+    keys = ["ArrowRight"] * 5 + ["ArrowLeft"] * 5
+    press(page, "frames, keys", [lambda key=key: page.keyboard.press(key) for key in 4 * keys], 50)
     page.keyboard.press("End")
     expect(picture(page, 100)).to_have_count(1)
     expect(page.get_by_text("NFE 100")).to_have_count(1)

@@ -70,11 +70,11 @@ def test_straight_lines(ends, blocks, each, decode):
 
 @pytest.mark.parametrize("angle", [0.5, 2.0, 2 * math.pi])
 def test_an_arc_of_a_circle(angle):
-    way = recorded(arc(angle, 201))
+    trajectory = recorded(arc(angle, 201))
     chord = (2 * math.sin(angle / 2)) ** 2
     expected = (angle, angle**2 - chord, angle**2)
     for measure, value in zip(MEASURES, expected, strict=True):
-        result = measure(way)
+        result = measure(trajectory)
         missing = value - float(result)
         assert 0 < missing < 1e-3 * value  # a polygon, so from below
         assert result.resolution == pytest.approx(missing, rel=0.02)
@@ -86,9 +86,9 @@ def test_an_arc_through_two_blocks_at_two_speeds():
     line = torch.tensor([[[0.0, 1.0]]]) + torch.linspace(0, 2, 301)[1:, None, None] * torch.tensor(
         [-1.0, 0.0]
     )
-    way = recorded(torch.cat([quarter, line]), blocks=2)
+    trajectory = recorded(torch.cat([quarter, line]), blocks=2)
     a = math.pi / 2
-    length, bend, energy = (measure(way) for measure in MEASURES)
+    length, bend, energy = (measure(trajectory) for measure in MEASURES)
     assert length.blocks == pytest.approx((a, 2), rel=1e-4)
     assert float(length) == pytest.approx(a + 2, rel=1e-4)
     assert energy.blocks == pytest.approx((a**2, 4), rel=1e-4)
@@ -99,10 +99,10 @@ def test_an_arc_through_two_blocks_at_two_speeds():
 
 @pytest.mark.parametrize("spread", [0.3, 1.0, 2.0])
 def test_the_exact_flow_of_one_gaussian(spread):
-    """Its ways are x_0 sqrt((1 - t)^2 spread^2 + t^2) / spread: straight, but not at constant speed."""
+    """They run along x_0 sqrt((1 - t)^2 spread^2 + t^2) / spread: straight, but not at constant speed."""
     gaussian = oracles.GaussianMixture([[0.0, 0.0]], spread**2)
     x = gaussian.sample(30).double()
-    way = exact_flow(gaussian, (), "linear").trajectory(x, points=200, encode=True)
+    trajectory = exact_flow(gaussian, (), "linear").trajectory(x, points=200, encode=True)
 
     def speed(t):
         return (t - (1 - t) * spread**2) / (spread * math.hypot((1 - t) * spread, t))
@@ -111,21 +111,21 @@ def test_the_exact_flow_of_one_gaussian(spread):
     total = scipy.integrate.quad(lambda t: abs(speed(t)), 0, 1, points=[turn])[0]
     square = scipy.integrate.quad(lambda t: speed(t) ** 2, 0, 1)[0]
     radius, radius2 = float(x.norm(dim=1).mean()), float(x.square().sum(1).mean())
-    assert float(metrics.path_length(way)) == pytest.approx(radius * total, rel=1e-3)
-    assert float(metrics.kinetic_energy(way)) == pytest.approx(radius2 * square, rel=1e-3)
+    assert float(metrics.path_length(trajectory)) == pytest.approx(radius * total, rel=1e-3)
+    assert float(metrics.kinetic_energy(trajectory)) == pytest.approx(radius2 * square, rel=1e-3)
     bend = square - (1 / spread - 1) ** 2
-    assert float(metrics.straightness(way)) == pytest.approx(radius2 * bend, rel=1e-3)
+    assert float(metrics.straightness(trajectory)) == pytest.approx(radius2 * bend, rel=1e-3)
 
 
 @pytest.mark.parametrize("schedule", [(), (0.1, 0.4)])
 def test_on_the_great_circle_the_flow_follows_the_probability_flow(mixture, schedule):
     """Same curves, whatever the blocks: the same length, which is that of the OU process itself."""
     x = mixture.sample(40, seed=2).double()
-    way = exact_flow(mixture, schedule, "great_circle").trajectory(x, points=150, encode=True)
+    trajectory = exact_flow(mixture, schedule, "great_circle").trajectory(x, points=150, encode=True)
     times = torch.cat([torch.linspace(0, 1, 400), torch.linspace(1, 18, 800)[1:]]).double()
     flow = solve(oracles.probability_flow(mixture), x, times, TIGHT)
     length = float(flow.x.diff(dim=0).norm(dim=2).sum(0).mean())
-    assert float(metrics.path_length(way)) == pytest.approx(length, rel=1e-3)
+    assert float(metrics.path_length(trajectory)) == pytest.approx(length, rel=1e-3)
 
 
 def test_the_great_circle_is_shorter(mixture):
@@ -164,14 +164,16 @@ def test_relations(blocks, each, n, seed):
 
 
 def test_a_flows_trajectory_and_its_protocol(tiny_flow):
-    way = tiny_flow.trajectory(torch.randn(20, 2), points=7)
-    result = metrics.path_length(way)
-    assert (result.n, result.nfe, result.settings) == (20, sum(way.nfe), "19 records")
+    trajectory = tiny_flow.trajectory(torch.randn(20, 2), points=7)
+    result = metrics.path_length(trajectory)
+    assert (result.n, result.nfe, result.settings) == (20, sum(trajectory.nfe), "19 records")
     assert len(result.blocks) == 3
-    lengths = way.x.double().diff(dim=0).norm(dim=2).sum(0)
+    lengths = trajectory.x.double().diff(dim=0).norm(dim=2).sum(0)
     assert result.stderr == pytest.approx(float(lengths.std()) / math.sqrt(20))
-    whole = tiny_flow.trajectory(way.x[-1], points=7, encode=True)
-    assert float(metrics.straightness(whole)) == pytest.approx(float(metrics.straightness(way)), rel=1e-3)
+    whole = tiny_flow.trajectory(trajectory.x[-1], points=7, encode=True)
+    assert float(metrics.straightness(whole)) == pytest.approx(
+        float(metrics.straightness(trajectory)), rel=1e-3
+    )
 
 
 @pytest.mark.parametrize("measure", MEASURES)

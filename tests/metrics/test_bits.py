@@ -114,7 +114,7 @@ def test_dequantisation_has_a_seed():
 
 def test_bad_images():
     flow = methods.fm(4)
-    with pytest.raises(TypeError, match="images must be images of bytes"):
+    with pytest.raises(TypeError, match="images must be bytes"):
         metrics.bits_per_dim(flow, torch.zeros(3, 1, 2, 2))
     with pytest.raises(ValueError, match=r"of the shape \(1, 3, 2\) have 6 numbers, the flow takes 4"):
         metrics.bits_per_dim(flow, noise_images(3, (1, 3, 2)))

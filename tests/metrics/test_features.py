@@ -1,4 +1,4 @@
-"""A small classifier's features on handwritten digits: what they know, how they are kept, what they order."""
+"""Features of a small classifier on handwritten digits: accuracy, files, and the order of distances."""
 
 import pytest
 import torch
@@ -43,7 +43,7 @@ def test_features_are_the_same_in_any_company(features, monkeypatch):
     assert not whole.requires_grad
 
 
-def test_the_seed_alone_says_what_comes_out():
+def test_the_result_depends_on_the_seed_alone():
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
     a, b, c = (metrics.train_features(*SPLIT, steps=3, seed=s) for s in (3, 3, 4))
@@ -65,7 +65,7 @@ def test_saved_and_loaded(features, tmp_path):
 def test_other_files_are_no_features(tmp_path):
     path = tmp_path / "other.safetensors"
     write_tensors(path, {"x": torch.zeros(2)}, {"kind": "flow"})
-    with pytest.raises(ValueError, match="holds no small CNN features"):
+    with pytest.raises(ValueError, match="does not hold small CNN features"):
         metrics.SmallCNN.load(path)
     write_tensors(path, {"x": torch.zeros(2)}, {"kind": module.KIND, "shape": [1, 8, 8]})
     with pytest.raises(ValueError, match=r"is damaged \('classes'\): train the features again"):
@@ -77,7 +77,7 @@ def test_other_files_are_no_features(tmp_path):
         metrics.SmallCNN.load(tmp_path / "none")
 
 
-# What the features are for: they order sets of images as an eye does
+# Purpose of the features: they order sets of images as an eye does
 
 
 def noised(images, spread, seed=0):
@@ -126,7 +126,7 @@ def test_kernel_distances_have_the_order_of_the_damage(features):
         (
             {"images": TRAIN.float()},
             TypeError,
-            r"images must be images of bytes \(torch.uint8\), got torch.fl",
+            r"images must be bytes \(torch.uint8\), got torch.fl",
         ),
         ({"images": TRAIN.numpy()}, TypeError, "got ndarray"),
         ({"images": TRAIN[:, 0]}, ValueError, r"needs the shape \(n, C, H, W\), got \(1000, 8, 8\)"),
@@ -155,5 +155,5 @@ def test_bad_training_sets(change, error, message):
 def test_bad_images(features):
     with pytest.raises(ValueError, match=r"images needs the shape \(n, 1, 8, 8\), got \(797, 3, 8, 8\)"):
         features(TEST.expand(-1, 3, -1, -1))
-    with pytest.raises(TypeError, match=r"pixels\.as_images makes them"):
+    with pytest.raises(TypeError, match=r"pixels\.as_images makes images"):
         features(TEST.float())

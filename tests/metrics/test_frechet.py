@@ -65,7 +65,7 @@ def test_gaussians_with_different_axes_are_scipys(d):
 
 
 def test_fewer_points_than_dimensions():
-    """What lies in a subspace has the distance it has there."""
+    """Points in a subspace have the distance that they have there."""
     x, y = normal(40, 3, 0), normal(35, 3, 1, mean=0.2, scale=1.3)
     axes = torch.linalg.qr(normal(100, 3, 2)).Q
     flat, deep = metrics.frechet_distance(x, y), metrics.frechet_distance(x @ axes.T, y @ axes.T)
@@ -76,7 +76,7 @@ def test_fewer_points_than_dimensions():
 
 
 def test_small_differences_keep_their_digits():
-    """Scaled by 1 + e a set is tr C e^2 away from itself: here 1e-12 of what is added and taken away."""
+    """Scaled by 1 + e a set is tr C e^2 away from itself: here 1e-12 of the terms of the sum."""
     x = exactly(torch.zeros(20).double(), normal(20, 20, 1), n=500)
     trace = float(torch.cov(x.T).trace())
     assert float(metrics.frechet_distance(x, x)) < 1e-13 * trace
@@ -192,7 +192,7 @@ def test_features_may_be_computed_before():
             IMAGES.float(),
             pixels,
             TypeError,
-            r"samples must be images of bytes \(torch.uint8\), got torch.float32",
+            r"samples must be bytes \(torch.uint8\), got torch.float32",
         ),
         (IMAGES.flatten(1), pixels, ValueError, r"samples needs the shape \(n, C, H, W\)"),
         (IMAGES[:0], pixels, ValueError, "samples is empty"),
@@ -219,7 +219,7 @@ def test_all_sets_are_looked_at_before_features_are_computed(distance):
         raise AssertionError
 
     for sets in ((IMAGES, IMAGES.float()), (IMAGES, IMAGES, never, IMAGES.float())):
-        with pytest.raises(TypeError, match="must be images of bytes"):
+        with pytest.raises(TypeError, match="must be bytes"):
             distance(*(sets if len(sets) > 2 else (*sets, never)))
     with pytest.raises(
         ValueError, match=r"samples and reference and baseline must be .* got \(1, 4, 4\) and"

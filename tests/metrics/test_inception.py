@@ -19,7 +19,7 @@ IMAGES = torch.randint(0, 256, (5, 3, 4, 4), dtype=torch.uint8, generator=torch.
 
 
 class Extractor(torch.nn.Module):
-    """Takes what torch-fidelity's takes, and like it reads any pickle."""
+    """Takes the arguments of torch-fidelity, and like it reads any pickle."""
 
     def __init__(self, name, features_list, feature_extractor_weights_path=None):
         super().__init__()
@@ -138,7 +138,7 @@ def test_wrong_images(fidelity, file):
 
 
 def test_the_real_network_with_random_weights(file, monkeypatch):
-    """Its published weights are 96 MB; how they are read and what is done to images can be seen without."""
+    """Its published weights are 96 MB; random weights show how files are read and images are processed."""
     try:
         import torch_fidelity.feature_extractor_inceptionv3 as real
     except (ImportError, RuntimeError, OSError) as error:

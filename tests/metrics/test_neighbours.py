@@ -72,7 +72,7 @@ def test_planted_copies_are_found():
 
 
 def test_blurred_memories_are_nearer_than_new_images():
-    """Half an image is no copy, but it is nearer to the training set than any new image."""
+    """Half an image is not a copy, but it is nearer to the training set than any new image."""
     half = ((TRAIN[:80].float() + NEW.float()) / 2).byte()
     result = metrics.memorised(half, TRAIN, HELD_OUT)
     assert result.value == 0
@@ -83,7 +83,7 @@ def test_blurred_memories_are_nearer_than_new_images():
     assert metrics.memorised(NEW, TRAIN, NEW).nearer == 0.5  # ties count half
 
 
-def test_a_copy_of_what_is_there_twice_is_not_seen():
+def test_copies_of_an_image_that_occurs_twice_are_missed():
     twice = torch.cat([TRAIN, TRAIN[:1]])
     assert metrics.memorised(TRAIN[:2], twice).which == (1,)
 
@@ -91,8 +91,8 @@ def test_a_copy_of_what_is_there_twice_is_not_seen():
 @pytest.mark.parametrize(
     ("samples", "train", "k", "features", "error", "message"),
     [
-        (NEW.float(), TRAIN, 1, None, TypeError, "samples must be images of bytes"),
-        (NEW, TRAIN.float(), 1, None, TypeError, "train must be images of bytes"),
+        (NEW.float(), TRAIN, 1, None, TypeError, "samples must be bytes"),
+        (NEW, TRAIN.float(), 1, None, TypeError, "train must be bytes"),
         (
             NEW[:, :1],
             TRAIN,

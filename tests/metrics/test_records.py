@@ -165,6 +165,15 @@ def test_every_record_is_frozen_a_number_and_a_row(tiny_flow):
         assert record._repr_html_().count("<tr>") == 2
 
 
+def test_records_of_a_flow_say_how_it_was_solved(tiny_flow):
+    rows = every_record(tiny_flow)
+    for name in ("nll", "error", "step"):
+        assert isinstance(rows[name], metrics.FlowRecord)
+        assert rows[name].solver == tiny_flow.solver
+        assert {"n", "solver", "NFE", "parameters", "NFE x parameters"} <= set(rows[name].cells())
+    assert isinstance(rows["step"], metrics.Distance)
+
+
 def test_a_table_of_every_kind_agrees_in_all_its_forms(tiny_flow):
     rows = every_record(tiny_flow)
     table = metrics.table(rows)
@@ -206,7 +215,7 @@ def test_any_number_can_be_shown(value, seconds):
 
 
 @pytest.mark.parametrize(("rows", "error"), [([], ValueError), ({}, ValueError), ([1.0], TypeError)])
-def test_what_is_no_table(rows, error):
+def test_a_table_of_something_else(rows, error):
     with pytest.raises(error, match="a table"):
         metrics.table(rows)
 
@@ -216,7 +225,7 @@ def test_one_record_is_a_table_too():
     assert metrics.table(record).records == (record,)
 
 
-def test_solvers_are_told_by_what_matters_to_them(tiny_flow):
+def test_solvers_are_shown_with_their_own_parameters(tiny_flow):
     x = torch.randn(4, 2)
     assert metrics.nll(tiny_flow, x).cells()["solver"] == "dopri5, rtol 1e-05, atol 1e-05"
     assert metrics.nll(tiny_flow, x, solver=Solver("euler")).cells()["solver"] == "euler, 10 steps a block"

@@ -170,25 +170,25 @@ def test_the_same_images_give_the_same_picture(photographs):
 
 BYTES = torch.zeros(3, 1, 8, 8, dtype=torch.uint8)
 BAD = [
-    (lambda: plots.image_grid(BYTES.float()), TypeError, "bytes .* got torch.float32: see lfmkit.pixels.as_"),
+    (lambda: plots.image_grid(BYTES.float()), TypeError, "be bytes .* got torch.float32: lfmkit.pixels.as_"),
     (lambda: plots.image_grid(BYTES.bool()), TypeError, "got torch.bool"),
     (lambda: plots.image_grid(BYTES.numpy()), TypeError, "got ndarray"),
     (
         lambda: plots.image_grid(BYTES[0]),
         ValueError,
-        r"the shape \(n, 1 or 3, height, width\), got \(1, 8, 8",
+        r"the shape \(n, C, H, W\), got \(1, 8, 8",
     ),
-    (lambda: plots.image_grid(BYTES.view(3, 8, 8, 1)), ValueError, r"got \(3, 8, 8, 1\)"),
-    (lambda: plots.image_grid(BYTES[:0]), ValueError, "nothing to show"),
+    (lambda: plots.image_grid(BYTES.view(3, 8, 8, 1)), ValueError, r"1 or 3, H, W\), got \(3, 8, 8, 1\)"),
+    (lambda: plots.image_grid(BYTES[:0]), ValueError, "images is empty"),
     (lambda: plots.image_grid(BYTES, 0), ValueError, "columns must be >= 1, got 0"),
     (lambda: plots.image_grid(BYTES, labels=["a"]), ValueError, "got 1 labels for 3 images"),
     (lambda: plots.image_grid(BYTES.repeat(9999, 1, 1, 1)), ValueError, "do not fit into one picture"),
     (lambda: plots.image_rows({}), ValueError, "nothing to show: give rows"),
     (lambda: plots.image_rows([BYTES]), TypeError, "rows must be a mapping of names to images, got list"),
-    (lambda: plots.image_rows({"a": BYTES, "b": BYTES.float()}), TypeError, "images of 'b' must be a tensor"),
+    (lambda: plots.image_rows({"a": BYTES, "b": BYTES.float()}), TypeError, "images of 'b' must be bytes"),
     (lambda: plots.image_rows({"a": BYTES, "b": BYTES[:2]}), ValueError, r"\(3, 1, 8, 8\) in 'a', \(2, 1, 8"),
     (lambda: plots.image_rows({"a": BYTES, "b": BYTES.repeat(1, 3, 1, 1)}), ValueError, "of one shape"),
-    (lambda: plots.image_rows({"a": BYTES[:0]}), ValueError, "nothing to show"),
+    (lambda: plots.image_rows({"a": BYTES[:0]}), ValueError, "images of 'a' is empty"),
     (
         lambda: plots.image_rows({str(k): BYTES for k in range(99)}),
         ValueError,

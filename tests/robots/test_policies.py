@@ -1,4 +1,4 @@
-"""Policies: framings there and back, what they refuse, saving, and that they learn to act."""
+"""Policies: framings there and back, bad input, saving, and learning to act."""
 
 import json
 import shutil
@@ -75,7 +75,7 @@ def test_rows_and_conditions_have_unit_scale():
 
 
 def test_columns_that_do_not_vary():
-    """They become zeros, and zero or anything else becomes what was demonstrated."""
+    """They become zeros, and zero or anything else becomes the demonstrated value."""
     seen, done = np.random.default_rng(0).normal(size=(20, 3)), np.random.default_rng(1).normal(size=(20, 2))
     seen[:, 1], done[:, 0] = 7, 0.25
     framing, rows, conditions = policies.framed(data.demos([(seen, done)]), predict=2)
@@ -182,7 +182,7 @@ def test_save_and_load(policy, solver, tmp_path):
 
 def test_a_flow_is_no_policy(policy, tmp_path):
     policy.flow.save(tmp_path)
-    with pytest.raises(ValueError, match="describes no policy: read a flow by"):
+    with pytest.raises(ValueError, match="does not describe a policy: read a flow by"):
         policies.load_policy(tmp_path)
 
 
@@ -193,7 +193,7 @@ def test_saving_where_nothing_can_be_written(policy, tmp_path):
 
 
 def about(**changes):
-    """Return a change of what flow.json says of the policy; None takes something out."""
+    """Return a change of the policy in flow.json; None removes an entry."""
 
     def work(folder):
         path = folder / "flow.json"
@@ -225,7 +225,7 @@ def newer_flow(folder):
         (cut("flow.json"), ValueError, "flow.json is damaged"),
         (cut("weights-*.safetensors"), ValueError, "weights-.* is cut off or damaged"),
         (about(format=2), ValueError, "of a newer lfmkit .policies of format 2; .*: update lfmkit"),
-        (about(format=None), ValueError, "flow.json describes no policy"),
+        (about(format=None), ValueError, "flow.json does not describe a policy"),
         (about(observe=None), ValueError, "flow.json is damaged: .*observe"),
         (about(limits=None), ValueError, "flow.json is damaged: .*limits"),
         (about(seen=[[1.0], [1.0, 2.0]]), ValueError, "flow.json is damaged"),
@@ -258,7 +258,7 @@ def shown(tmp_path_factory):
 
 @pytest.mark.parametrize(("schedule", "each"), [((), 4), ((0.3,), 2)], ids=["fm", "lfm"])
 def test_a_trained_policy_acts_well_in_four_evaluations(shown, schedule, each):
-    """It passes the disc on both sides, where the mean of what it was shown leads into it."""
+    """It passes the disc on both sides, although the mean of the demonstrations leads into it."""
     framing, rows, cond = policies.framed(shown)
     flow = methods.lfm(framing.dim, schedule, net=NET, cond=framing.cond)
     settings = {

@@ -1,4 +1,4 @@
-"""Rollouts: the same in any number of processes, and simulators that fail in every way."""
+"""Rollouts: the same in any number of processes, and with simulators that fail in various ways."""
 
 import sys
 import types
@@ -19,13 +19,13 @@ from lfmkit.simulators import Detour, MetaWorld, start
 N = 8
 
 
-def told(episode):
-    """What two episodes that are the same agree in, exactly."""
+def facts(episode):
+    """Return everything in which two equal episodes agree, exactly."""
     return episode.seed, episode.outcome, episode.why, episode.seen.tolist(), episode.done.tolist()
 
 
 def everything(found):
-    return [told(episode) for episode in found.episodes]
+    return [facts(episode) for episode in found.episodes]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def usual():
     return rollouts.rollouts(Drifter(), Walk(), N, batch=3)
 
 
-# --- what comes out
+# --- results
 
 
 def test_episodes_and_their_numbers(usual):
@@ -52,7 +52,7 @@ def test_episodes_and_their_numbers(usual):
 
 
 @pytest.mark.parametrize("batch", [1, 2, N, 3 * N])
-def test_whoever_needs_no_network_acts_alike_in_any_batch(usual, batch):
+def test_an_expert_acts_alike_in_any_batch(usual, batch):
     assert everything(rollouts.rollouts(Drifter(), Walk(), N, batch=batch)) == everything(usual)
 
 
@@ -137,8 +137,8 @@ def test_processes_change_nothing():
 FATES = {
     "reset": ("OSError: no such arm", 0, 0),
     "raises": ("RuntimeError: it fell over", 2, 2),
-    "nan": ("RuntimeError: an observation is no row of finite numbers: [nan  0.]", 2, 2),
-    "shape": ("RuntimeError: an observation is no row of finite numbers: [[0. 0.]\n [0. 0.]]", 2, 2),
+    "nan": ("RuntimeError: an observation is not a row of finite numbers: [nan  0.]", 2, 2),
+    "shape": ("RuntimeError: an observation is not a row of finite numbers: [[0. 0.]\n [0. 0.]]", 2, 2),
     "exits": ("its process crashed or was killed", 0, 0),
 }
 
@@ -155,7 +155,7 @@ def test_a_simulator_that_dies_costs_the_others_nothing(usual, fate, workers):
             assert (episode.seed, episode.outcome, episode.why) == (BAD, "died", why)
             assert (len(episode.seen), len(episode.done)) == (seen, done)
         else:
-            assert told(episode) == told(expected)
+            assert facts(episode) == facts(expected)
     assert (found.success.value, found.success.died) == (7 / 8, 1)
 
 
@@ -201,7 +201,7 @@ def test_simulators_are_used_again_but_not_after_dying():
     assert len(other.made) == 2
 
 
-# --- what is refused
+# --- bad input
 
 
 @pytest.mark.parametrize("name", ["n", "batch", "workers"])

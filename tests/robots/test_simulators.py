@@ -1,4 +1,4 @@
-"""Simulators: an episode is what its seed says, whatever was played before; experts can do their tasks."""
+"""Simulators: a seed determines its episode, whatever was played before; experts can do their tasks."""
 
 import itertools
 import subprocess
@@ -112,13 +112,13 @@ def test_actions_of_a_wrong_size(task, simulator):
             simulator.step(action)
 
 
-def test_meta_world_takes_so_many_steps_and_no_more():
+def test_meta_world_takes_500_steps():
     simulator = MetaWorld("reach-v3")()
     simulator.reset(0)
     assert [simulator.step(np.zeros(4))[1] for _ in range(500)] == [False] * 500
 
 
-def test_an_unstable_state_is_told_and_the_next_episode_is_as_ever(tmp_path, monkeypatch):
+def test_an_unstable_state_is_an_error_and_the_next_episode_is_unharmed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # MuJoCo writes a log into it
     simulator = MetaWorld("reach-v3")()
     first = simulator.reset(0)
@@ -135,7 +135,7 @@ def test_the_sources_of_tasks_differ():
     assert MetaWorld("reach-v3").source == f"reach-v3 of Meta-World {version('metaworld')}, 500 steps"
 
 
-def test_whoever_touches_the_disc_is_stuck():
+def test_a_robot_that_touches_the_disc_is_stuck():
     simulator = Detour()()
     place = simulator.reset(0)[:2]
     for _ in range(30):
@@ -223,8 +223,7 @@ def test_without_meta_world_all_else_works():
         import numpy as np, lfmkit
         from lfmkit import data, rollouts, simulators, policies
         from lfmkit.data.demonstrations import sources
-        from lfmkit.simulators import episodes
-        for module in (sources, policies, rollouts, episodes):
+        for module in (sources, policies, rollouts, simulators):
             found = doctest.testmod(module)
             assert found.attempted and not found.failed, module
         assert len(data.demos([(np.zeros((3, 2)), np.zeros((3, 1)))])) == 1

@@ -1,4 +1,4 @@
-"""The slider over sheets of images without a browser: what it holds, stores and refuses."""
+"""The slider over sheets of images without a browser: its contents, its stored output, bad input."""
 
 import base64
 import io

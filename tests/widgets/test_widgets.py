@@ -1,4 +1,4 @@
-"""The widgets without a browser: what they hold, what they store, and what they refuse."""
+"""The widgets without a browser: their contents, their stored output, bad input."""
 
 import base64
 import io
@@ -13,7 +13,6 @@ from PIL import Image
 
 import lfmkit
 from lfmkit import data, methods, nets, oracles, plots, schedules, widgets
-from lfmkit.plots import stills
 from lfmkit.widgets import chi2, points, trajectory
 
 SMALL = {"steps": 30, "batch": 32, "targets": "pairs"}
@@ -84,7 +83,7 @@ def test_packed_points_come_back():
 def test_colours_follow_the_angle():
     turn = torch.arange(24) / 24 * 2 * math.pi
     assert points.hues(torch.stack([turn.cos(), turn.sin()], 1)).tolist() == list(range(24))
-    assert len(set(stills.wheel(24))) == 24
+    assert len(set(points.WHEEL)) == 24
 
 
 def test_every_frame_is_a_record_and_ends_are_ends():
@@ -304,12 +303,8 @@ def test_the_page_is_whole_and_safe(tmp_path):
         shown.save_html(tmp_path)
 
 
-def test_stills_are_pure():
-    """The same values give the same picture; every picture has an alt text and the common width."""
-    clouds = {"data, T = 0": torch.randn(20, 2)}
-    pictures = [
-        stills.schedule([0.1, 0.2], [0.1, 0.3], ([0.9, 0.7], [2.0, 1.0]), "chi2", clouds) for _ in "ab"
-    ]
-    assert pictures[0]._repr_mimebundle_()[0] == pictures[1]._repr_mimebundle_()[0]
-    assert isinstance(pictures[0], plots.Picture)
-    assert "T = 0.300" in pictures[0].alt
+def test_the_still_of_a_schedule_describes_it():
+    """Every picture has the common type and an alt text; `test_what_is_stored` compares two of each."""
+    shown = widgets.schedule_explorer(torch.randn(20, 2), family="constant", n=3, points=20)
+    assert isinstance(shown.still(), plots.Picture)
+    assert "3 steps, T = 0.300" in shown.still().alt

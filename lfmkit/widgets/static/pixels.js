@@ -53,7 +53,7 @@ function writeMiddle(pen, t, text, size) {
   pen.fillText(text, size / 2, size / 2);
 }
 
-// A canvas for clouds: `picture` gets the pixels, and a pen for what is written over them afterwards.
+// A canvas for clouds: `picture` fills the pixels, then `over` may write on them with a pen.
 function makeCloudCanvas(size) {
   const canvas = makeCanvas(size, size);
   let pixels = null;

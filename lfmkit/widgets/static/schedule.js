@@ -2,7 +2,7 @@
 
 const WIDE = 270, HIGH = 170; // a chart, in CSS pixels
 const CLOUD = 156; // CSS pixels a side
-const PATIENCE = 4000; // ms without an answer after which the reader is told
+const PATIENCE = 4000; // ms without an answer after which a message is shown
 
 function render({ model, el }) {
   const about = model.get("about"), packed = unpack(model.get("points"));
@@ -61,7 +61,7 @@ function render({ model, el }) {
 
   function receive() {
     answer = model.get("answer");
-    if (answer.id < asked) return; // an answer to what nobody waits for any more
+    if (answer.id < asked) return; // an answer to an outdated request
     asked = answer.id;
     clearTimeout(timer);
     under_way = false;

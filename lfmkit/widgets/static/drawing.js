@@ -1,4 +1,4 @@
-// The drawing pad: ink is drawn here at once and told to the kernel after each stroke; training is the kernel's.
+// The drawing pad: ink is drawn here at once and sent to the kernel after each stroke; the kernel trains.
 
 const SIDE = 340; // CSS pixels of the pad
 

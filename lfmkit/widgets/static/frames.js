@@ -1,4 +1,4 @@
-// Pre-rendered images, one sheet a frame: a slider and a player switch them.
+// Sheets of images drawn beforehand: a slider and a player switch them.
 
 const PACE = 0.8; // seconds a frame
 

@@ -1,6 +1,6 @@
-// What all widgets share: the theme, sharp canvases, clouds of points, labelled native controls.
+// Shared by all widgets: the theme, sharp canvases, clouds of points, labelled native controls.
 
-const REACH = 9; // half-width of what 16 bits hold, as in points.py
+const REACH = 9; // half-width of the square that 16 bits hold, as in points.py
 
 function isDark() {
   const jupyter = document.body.dataset.jpThemeLight;

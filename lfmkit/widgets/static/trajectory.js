@@ -1,4 +1,4 @@
-// The trajectory explorer: one panel a method, one scrubber for all, everything drawn here.
+// The trajectory explorer: one panel for each method, one scrubber for all, everything drawn here.
 
 const SECONDS = 6; // from the first to the last frame
 const TURNS = { all: null, right: 0, up: 6, left: 12, down: 18 }; // centres of the quarters, in colours of the wheel
@@ -64,7 +64,7 @@ function render({ model, el }) {
     const { frame } = player;
     const first = (k) => (k * panels.length + p) * count; // first point of frame k in this panel
     if (shown.points) {
-      for (const on of [false, true]) { // what stands out is drawn last
+      for (const on of [false, true]) { // points that stand out are drawn last
         colours.forEach((colour, hue) => {
           if (quarter(hue) !== on) return;
           const alpha = on ? (shown.paths ? 0.45 : 0.85) : 0.12;

@@ -1,4 +1,4 @@
-// The few-step explorer: choose a solver and the number of evaluations, see what each method draws.
+// The few-step explorer: choose a solver and the number of evaluations, see the samples of each method.
 
 function render({ model, el }) {
   const about = model.get("about"), packed = unpack(model.get("points"));
