@@ -189,6 +189,3 @@ def _numeric(entries: Sequence[str]) -> bool:
     """Return whether a column, without its heading, holds numbers only."""
     parts = [entry.replace(",", "").lstrip("-") for entry in entries if entry]
     return all(part[:1].isdigit() and " " not in part for part in parts)
-
-
-Table = Records  # the name that lfmkit.budgets imports
