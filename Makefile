@@ -26,7 +26,7 @@ SHORT := $(filter-out $(LONG), $(shell ls -r notebooks/[0-9]*.ipynb; ls notebook
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 1200 \
          --nbval-sanitize-with tests/notebooks/sanitize.cfg -p no:warnings
 
-.PHONY: demo test test-library test-notebooks test-long lab lint style bench bench-batch bench-methods bench-tables bench-images bench-hours bench-gpu bench-robots notebooks clean
+.PHONY: demo test test-library test-notebooks test-long lab lint style types bench bench-batch bench-methods bench-tables bench-images bench-hours bench-gpu bench-robots notebooks clean
 .DELETE_ON_ERROR:
 
 # A stamp per set of extras: nothing is installed twice, and again only when what is wanted has changed.
@@ -58,7 +58,7 @@ demo: $(VENV)/core.stamp
 # One thread a process: side by side, more of them only wait for each other.
 test test-library test-notebooks test-long: export OMP_NUM_THREADS = 1
 test: $(VENV)/test.stamp style
-	$(MAKE) --no-print-directory --jobs 2 test-library test-notebooks
+	$(MAKE) --no-print-directory --jobs 3 types test-library test-notebooks
 
 test-library: $(VENV)/test.stamp
 	$(BIN)/python -m pytest $(SPREAD)
@@ -72,7 +72,9 @@ test-notebooks: $(VENV)/test.stamp
 test-long: $(VENV)/test.stamp
 	$(BIN)/python -m pytest $(SPREAD) $(NBVAL) $(LONG)
 
-lint: style
+lint: style types
+
+types: $(VENV)/test.stamp
 	$(BIN)/mypy
 
 style: $(VENV)/test.stamp
