@@ -7,23 +7,29 @@ It reads ``.task.json`` and ``.source.ipynb`` in the run's folder and leaves ``n
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import sys
 import threading
 import time
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 import papermill
 import psutil
 from filelock import FileLock
 from nbclient.exceptions import DeadKernelError
+from nbclient.util import run_sync
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
-from lfmkit.runs import engine
 from lfmkit.runs.artifacts import BUSY, CELL, DEAD_KERNEL, EXECUTING, OUTCOME, RESERVE, SOURCE, TASK, keep
-from lfmkit.runs.reporting import METRICS_FILE
+from lfmkit.runs.records import METRICS_FILE
 from lfmkit.utils import files
+
+SLICE = 0.25  # seconds
 
 
 def main(folder: Path) -> int:
@@ -40,7 +46,7 @@ def main(folder: Path) -> int:
         except OSError as error:
             reason = reason or _os_reason(error)
         except ValueError as error:  # cut off on a full disk, which is then the reason
-            reason = reason or f"what was executed cannot be read: {error}"
+            reason = reason or f"the executed notebook cannot be read: {error}"
         (folder / RESERVE).unlink(missing_ok=True)
         files.write_json(folder / OUTCOME, {"reason": reason, "figures": figures})
     return 1 if reason else 0
@@ -48,16 +54,17 @@ def main(folder: Path) -> int:
 
 def _execute(folder: Path, task: dict[str, Any]) -> str:
     """Execute the notebook; return why it failed, or nothing."""
+    number = itertools.count(1)
 
-    def at_cell(number: int, source: str) -> None:
-        lines = source.strip().splitlines() or [""]
-        files.write_json(folder / CELL, {"number": number, "source": lines[0][:200]})
+    def at_cell(cell: Any, **_: Any) -> None:
+        first = cell.source.strip().splitlines()[0]
+        files.write_json(folder / CELL, {"number": next(number), "source": first[:200]})
 
-    engine.register("lfmkit", at_cell)
+    papermill_engines.register("lfmkit", Engine)
     try:
         papermill.execute_notebook(
-            folder / SOURCE, folder / EXECUTING, task["given"] | task["folder"],
-            engine_name="lfmkit", kernel_name="python3", progress_bar=False, cwd=task["cwd"],
+            folder / SOURCE, folder / EXECUTING, task["given"], engine_name="lfmkit",
+            kernel_name="python3", progress_bar=False, cwd=task["cwd"], on_cell_execute=at_cell,
         )  # fmt: skip
     except PapermillExecutionError as error:
         lines = str(error.evalue).splitlines() or [""]
@@ -69,6 +76,45 @@ def _execute(folder: Path, task: dict[str, Any]) -> str:
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return ""
+
+
+class Engine(NBClientEngine):  # type: ignore[misc]
+    """Execute a notebook with `SlicedClient`, as papermill asks for it."""
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, on_cell_execute: Any, **_: Any) -> Any:
+        """Execute all cells; `on_cell_execute` is called with each of them before."""
+        return SlicedClient(nb_man, kernel_name=kernel_name, on_cell_execute=on_cell_execute).execute()
+
+
+class SlicedClient(PapermillNotebookClient):  # type: ignore[misc]
+    """Wait for the kernel's replies in short slices.
+
+    nbclient sends the messages of Output widgets on the socket whose replies another task waits for; the
+    sending can swallow the event that the reply has come, and the notebook then never ends (nbclient issue
+    312). Looking again every quarter of a second cannot miss it.
+    """
+
+    async def async_start_new_kernel_client(self) -> Any:
+        """Start the kernel's client, with a shell channel that looks again and again."""
+        client = await super().async_start_new_kernel_client()
+        channel = client.shell_channel
+        whole = channel.get_msg
+
+        async def get_msg(timeout: float | None = None) -> Any:
+            end = None if timeout is None else time.monotonic() + timeout
+            while True:
+                left = SLICE if end is None else min(SLICE, end - time.monotonic())
+                try:
+                    return await whole(timeout=max(left, 0))
+                except Empty:
+                    if end is not None and time.monotonic() >= end:
+                        raise
+
+        channel.get_msg = get_msg
+        return client
+
+    start_new_kernel_client = run_sync(async_start_new_kernel_client)
 
 
 def _os_reason(error: OSError) -> str:

@@ -1,11 +1,10 @@
-"""What a run was computed on: the state of the library, versions, hardware. Nothing of the environment."""
+"""The state of the library, versions and hardware that a run was computed on; never environment variables."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import platform
-import shutil
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,20 +13,9 @@ from typing import Any
 import psutil
 
 PACKAGES = (
-    "lfmkit",
-    "torch",
-    "torchdiffeq",
-    "numpy",
-    "POT",
-    "matplotlib",
-    "papermill",
-    "nbclient",
-    "ipykernel",
-    "diffusers",
-    "datasets",
-    "metaworld",
-    "mujoco",
-)
+    "lfmkit", "torch", "torchdiffeq", "numpy", "POT", "matplotlib", "papermill", "nbclient", "ipykernel",
+    "diffusers", "datasets", "metaworld", "mujoco",
+)  # fmt: skip
 
 
 def library_digest() -> str:
@@ -71,8 +59,6 @@ def _processor() -> str:
 
 
 def _gpus() -> list[str]:
-    if not shutil.which("nvidia-smi"):
-        return []
     asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
         answer = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True)

@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from lfmkit.runs.parameters import parse_value
 from lfmkit.runs.records import Json
-from lfmkit.runs.values import parse_value
 
 Where = str | Iterable[str] | Mapping[str, Json]
 Order = Callable[[Any, Any], bool]
