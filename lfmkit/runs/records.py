@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, SupportsFloat
+from typing import Any, SupportsFloat
 
 from filelock import FileLock, Timeout
 
@@ -118,22 +118,19 @@ def completed(folder: Path) -> RunRecord | None:
     return record if record.completed else None
 
 
-def look(folder: Path) -> RunRecord | Literal["running", "interrupted", "no run"]:
-    """Return the record of a run's folder, or what the folder is without one.
-
-    Raises:
-        ValueError: The record is damaged.
-        OSError: It cannot be read.
-    """
+def look(folder: Path) -> RunRecord | str | None:
+    """Return the record of a run's folder, or why it has none; None if it is not the folder of a run."""
     for _ in range(2):  # it may end between the look at its record and the one at its lock
         try:
             return read(folder)
         except FileNotFoundError:
             if not (folder / PARAMS_FILE).exists():
-                return "no run"
+                return None
             if running(folder):
-                return "running"
-    return "interrupted"
+                return "running: no record yet"
+        except (ValueError, OSError) as error:
+            return f"unreadable: {str(error).replace(f'{folder}{os.sep}', '') or type(error).__name__}"
+    return "interrupted: no record, the same command makes the run again"
 
 
 def running(folder: Path) -> bool:
