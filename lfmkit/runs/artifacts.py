@@ -19,6 +19,7 @@ BUSY = ".busy"  # locked by the process that executes: the next one waits until 
 NOTEBOOK, PAGE, FIGURES, LOG = "notebook.ipynb", "notebook.html", "figures", "log.txt"
 FILES = "files"  # what the notebook itself writes: its parameter `out`
 
+DISK_FULL = "the disk is full"  # also said by the messages of lfmkit.utils.files
 DEAD_KERNEL = "the kernel died: killed by hand, or by the system for lack of memory"
 
 

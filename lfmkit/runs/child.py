@@ -25,7 +25,7 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
-from lfmkit.runs.artifacts import BUSY, CELL, DEAD_KERNEL, EXECUTING, OUTCOME, RESERVE, SOURCE, TASK, keep
+from lfmkit.runs import artifacts
 from lfmkit.runs.records import METRICS_FILE
 from lfmkit.utils import files
 
@@ -35,20 +35,18 @@ SLICE = 0.25  # seconds
 def main(folder: Path) -> int:
     """Execute the notebook of a run's folder; return 0 if it came to its end."""
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    task = files.read_json(folder / TASK)
-    with FileLock(folder / BUSY, timeout=30):
-        for name in (CELL, OUTCOME, EXECUTING, METRICS_FILE):
+    task = files.read_json(folder / artifacts.TASK)
+    with FileLock(folder / artifacts.BUSY, timeout=30):
+        for name in (artifacts.CELL, artifacts.OUTCOME, artifacts.EXECUTING, METRICS_FILE):
             (folder / name).unlink(missing_ok=True)
         reason = _execute(folder, task)
         figures = []
         try:
-            figures = keep(folder, task["name"])
-        except OSError as error:
-            reason = reason or _os_reason(error)
-        except ValueError as error:  # cut off on a full disk, which is then the reason
-            reason = reason or f"the executed notebook cannot be read: {error}"
-        (folder / RESERVE).unlink(missing_ok=True)
-        files.write_json(folder / OUTCOME, {"reason": reason, "figures": figures})
+            figures = artifacts.keep(folder, task["name"])
+        except (OSError, ValueError) as error:  # cut off on a full disk, which is then the reason
+            reason = reason or _reason(error)
+        (folder / artifacts.RESERVE).unlink(missing_ok=True)
+        files.write_json(folder / artifacts.OUTCOME, {"reason": reason, "figures": figures})
     return 1 if reason else 0
 
 
@@ -58,24 +56,28 @@ def _execute(folder: Path, task: dict[str, Any]) -> str:
 
     def at_cell(cell: Any, **_: Any) -> None:
         first = cell.source.strip().splitlines()[0]
-        files.write_json(folder / CELL, {"number": next(number), "source": first[:200]})
+        files.write_json(folder / artifacts.CELL, {"number": next(number), "source": first[:200]})
 
     papermill_engines.register("lfmkit", Engine)
     try:
         papermill.execute_notebook(
-            folder / SOURCE, folder / EXECUTING, task["given"], engine_name="lfmkit",
+            folder / artifacts.SOURCE, folder / artifacts.EXECUTING, task["given"], engine_name="lfmkit",
             kernel_name="python3", progress_bar=False, cwd=task["cwd"], on_cell_execute=at_cell,
         )  # fmt: skip
-    except PapermillExecutionError as error:
-        lines = str(error.evalue).splitlines() or [""]
-        return f"{error.ename}: {lines[0]}"
-    except DeadKernelError:
-        return DEAD_KERNEL
-    except OSError as error:
-        return _os_reason(error)
     except Exception as error:
-        return f"{type(error).__name__}: {error}"
+        return _reason(error)
     return ""
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, DeadKernelError):
+        return artifacts.DEAD_KERNEL
+    if isinstance(error, PapermillExecutionError):
+        first, *_ = str(error.evalue).splitlines() or [""]
+        return f"{error.ename}: {first}"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return artifacts.DISK_FULL
+    return f"{type(error).__name__}: {error}"
 
 
 class Engine(NBClientEngine):  # type: ignore[misc]
@@ -115,12 +117,6 @@ class SlicedClient(PapermillNotebookClient):  # type: ignore[misc]
         return client
 
     start_new_kernel_client = run_sync(async_start_new_kernel_client)
-
-
-def _os_reason(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "the disk is full"
-    return f"{type(error).__name__}: {error}"
 
 
 def _end_with(parent: int) -> None:

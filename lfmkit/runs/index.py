@@ -103,9 +103,10 @@ def _quoted(path: str) -> str:
 
 def _exact(value: Json) -> Json:
     """Return a number that a browser holds exactly, or text, or None."""
-    if value is None or (type(value) is float and math.isfinite(value)):
+    if value is None or isinstance(value, str):
         return value
-    return value if type(value) is int and abs(value) < 2**53 else text(value)
+    exact = math.isfinite(value) if isinstance(value, float) else abs(value) < 2**53
+    return value if exact and not isinstance(value, bool) else text(value)
 
 
 def _digest(content: str) -> str:

@@ -220,10 +220,9 @@ def _is_number(value: Json) -> bool:
 
 
 def _is_shallow(value: Json, levels: int = 20) -> bool:
-    if not isinstance(value, (dict, list)):
-        return True
     inside = value.values() if isinstance(value, dict) else value
-    return levels > 0 and all(_is_shallow(each, levels - 1) for each in inside)
+    deeper = [each for each in inside if isinstance(each, (dict, list))]
+    return levels > 0 and all(_is_shallow(each, levels - 1) for each in deeper)
 
 
 _reported: dict[str, float | None] = {}

@@ -50,7 +50,7 @@ def perform(
             if record.outcome in ("completed", "stopped"):
                 break
             never_began = record.cell is None and record.outcome in ("failed", "killed")
-            if never_began and number == 1 and record.reason != "the disk is full":
+            if never_began and number == 1 and record.reason != artifacts.DISK_FULL:
                 tries = max(tries, 2)  # two kernels that start together may pick the same port
         for name in artifacts.TRANSIENT:
             (folder / name).unlink(missing_ok=True)

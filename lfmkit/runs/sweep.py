@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from lfmkit.runs import machine, records
+from lfmkit.runs.artifacts import DISK_FULL
 from lfmkit.runs.parameters import short
 from lfmkit.runs.plans import Limits, Plan
 from lfmkit.runs.records import RunRecord
@@ -151,7 +152,7 @@ class Tally:
         except (KeyboardInterrupt, _DiskFullError) as why:
             self.stopped = True
             stop()
-            self.tell("the disk is full: stopping" if isinstance(why, _DiskFullError) else "stopping ...")
+            self.tell(f"{DISK_FULL}: stopping" if isinstance(why, _DiskFullError) else "stopping ...")
             for future in futures:
                 future.cancel()
             for future in wait(futures, STOPPING).done:
@@ -171,7 +172,7 @@ class Tally:
             reason = f"{type(error).__name__}: {error}"
             self.lost.append((plan, reason))
             self._line(plan, "lost", 0.0, reason)
-            if "the disk is full" in reason:
+            if DISK_FULL in reason:
                 raise _DiskFullError from None
             return True
         self.records.append(record)
@@ -198,14 +199,10 @@ class _DiskFullError(Exception):
 @contextmanager
 def _interruptible() -> Iterator[None]:
     """Treat SIGTERM as Ctrl-C inside the with-block."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
         yield
         return
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:
@@ -218,9 +215,7 @@ def duration(seconds: float) -> str:
     >>> duration(42.4), duration(130), duration(7300)
     ('42 s', '2 min 10 s', '2 h 1 min')
     """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
