@@ -34,11 +34,9 @@ def seconds_of(work: Callable[[], object]) -> float:
 
 
 COMMAND = """
-import argparse, sys
-from lfmkit.runs import results_command
-parser = argparse.ArgumentParser()
-results_command.add_arguments(parser)
-results_command.main(parser.parse_args(sys.argv[1:]))
+import sys
+from lfmkit import __main__
+__main__.main(["results", *sys.argv[1:]])
 print(open("/proc/self/status").read().split("VmHWM:")[1].split()[0], file=sys.stderr)
 """
 
@@ -115,7 +113,6 @@ def sweep() -> None:
     tally = run_locally(alone.plans, limits, 1, again=True)
     total = sum(record.seconds for record in tally.records)
     wall = seconds_of(lambda: run_locally(together.plans, limits, cores, again=True))
-    print(f"\nSweep: {len(alone.plans)} runs, one at a time {total:.0f} s, {cores} at a time {wall:.0f} s")
     share = wall / (total / cores)
     print(f"\nSweep: {len(alone.plans)} runs, one at a time {total:.0f} s, {cores} at a time {wall:.0f} s")
     print(f"- **{share:.2f}** times a {cores}th of the sum")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     )
     from lfmkit.flows import Block, Flow, Trajectory, load
     from lfmkit.robots import policies, rollouts
-    from lfmkit.runs.reporting import report
+    from lfmkit.runs.records import report
     from lfmkit.solvers import Solver
     from lfmkit.training import Compute, FitLog, Training, fit
     from lfmkit.utils import tensors as tensorfiles
@@ -52,7 +52,7 @@ _HOME = {
     "fit": "training.fitting:fit",
     "load": "flows:load",
     "policies": "robots.policies",
-    "report": "runs.reporting:report",
+    "report": "runs.records:report",
     "rollouts": "robots.rollouts",
     "tensorfiles": "utils.tensors",
 }

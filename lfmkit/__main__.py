@@ -69,13 +69,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(asked: argparse.Namespace) -> int:
     """Execute a notebook with parameters in a folder of its own and record what came out."""
-    from lfmkit.runs import parameters, plans, rehearsal, sweep, values
+    from lfmkit.runs import parameters, plans, sweep
 
     given = parameters.read_yaml(asked.f) if asked.f else {}
-    given |= {name: values.parse_value(value) for name, value in asked.p}
+    given |= {name: parameters.parse_value(value) for name, value in asked.p}
     plan = plans.plan_run(asked.notebook, given, asked.runs)
     if asked.dry_run:
-        print(rehearsal.rehearse(plan))
+        print(plans.rehearse(plan))
         return 0
     limits = {
         name: getattr(asked, name) for name in ("timeout", "memory") if getattr(asked, name) is not None
@@ -90,18 +90,18 @@ def _run(asked: argparse.Namespace) -> int:
     for name, value in record.metrics.items():
         print(f"  {name} {'not finite' if value is None else f'{value:.6g}'}")
     if not record.completed:
-        print(f"  {sweep.where(record)}")
+        print(f"  {record.reason}{record.place}")
     return 130 if tally.stopped else 0 if record.completed else 1
 
 
 def _sweep(asked: argparse.Namespace) -> int:
     """Make all runs of a sweep file that are not completed yet; called again it goes on."""
-    from lfmkit.runs import estimate, sweep, sweepfile
+    from lfmkit.runs import sweep, sweepfile
 
     wanted = sweepfile.read_sweep(asked.file, asked.runs)
     workers = asked.workers or min(os.cpu_count() or 1, len(wanted.plans))
     if asked.dry_run:
-        times = estimate.estimate(wanted.plans)
+        times = sweepfile.estimate(wanted.plans)
         for plan, seconds in zip(wanted.plans, times, strict=True):
             print(f"{plan.id}  {'   ?' if seconds is None else f'{seconds:6.1f} s'}  {plan}")
         known = [seconds for seconds in times if seconds is not None]

@@ -1,4 +1,4 @@
-"""The files in a run's folder: their names, and how what was executed becomes what is kept."""
+"""The files in a run's folder: their names, and how an executed notebook becomes the files that are kept."""
 
 from __future__ import annotations
 
@@ -15,23 +15,25 @@ RESERVE = ".reserve"  # room for the last words on a disk that the notebook has 
 TRANSIENT = (TASK, SOURCE, CELL, OUTCOME, EXECUTING, RESERVE)
 BUSY = ".busy"  # locked by the process that executes: the next one waits until the last has really gone
 
-# To be kept, beside record.json and metrics.json
-PARAMS, NOTEBOOK, PAGE, FIGURES, LOG = "params.json", "notebook.ipynb", "notebook.html", "figures", "log.txt"
+# To be kept, beside the files of `lfmkit.runs.records`
+NOTEBOOK, PAGE, FIGURES, LOG = "notebook.ipynb", "notebook.html", "figures", "log.txt"
 FILES = "files"  # what the notebook itself writes: its parameter `out`
 
+DISK_FULL = "the disk is full"  # also said by the messages of lfmkit.utils.files
 DEAD_KERNEL = "the kernel died: killed by hand, or by the system for lack of memory"
 
 
 def keep(folder: Path, name: str) -> list[dict[str, str]]:
-    """Turn what papermill left into the notebook, the page and the pictures; list the pictures.
+    """Write the final notebook, its page and its pictures from papermill's file; list the pictures.
 
     Raises:
         OSError: A file cannot be written.
-        ValueError: What papermill left was cut off.
+        ValueError: The notebook that papermill left was cut off.
     """
     if not (folder / EXECUTING).exists():
         return []
-    import nbformat  # late, like nbconvert: whoever supervises runs seldom needs them
+    import nbformat  # late: a process that supervises runs seldom needs them
+    from nbconvert import HTMLExporter
 
     notebook = nbformat.read(folder / EXECUTING, 4)
     notebook.metadata.pop("widgets", None)
@@ -48,8 +50,6 @@ def keep(folder: Path, name: str) -> list[dict[str, str]]:
                 files.write(folder / file, base64.b64decode(picture))
                 alt = str(output.data.get("text/plain", "")).strip("<>").removeprefix("picture: ")
                 figures.append({"file": file, "alt": alt[:500]})
-    from nbconvert import HTMLExporter
-
     page, _ = HTMLExporter(embed_images=True).from_notebook_node(notebook)
     files.write(folder / PAGE, page.encode())
     return figures

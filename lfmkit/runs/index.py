@@ -9,123 +9,91 @@ import json
 import math
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 from urllib.parse import quote
 
-from lfmkit.runs import records, selection, tables
+from lfmkit.runs import records, tables
 from lfmkit.runs.records import Json, RunRecord
-from lfmkit.runs.results import Results
+from lfmkit.runs.results import Results, plain
+from lfmkit.runs.selection import text
 from lfmkit.utils import files
 
 PAGE_FILE, RUN_PAGE = "index.html", "notebook.html"
-HERE = Path(__file__).parent
+STATIC = Path(__file__).parent / "static"
 
 
 def write(results: Results) -> Path:
     """Write ``index.html`` into the folder of the runs, in one step, and return its path.
 
+    The page is a table to sort and to filter, with the runs' pictures, and the reasons of failures.
+    Values reach it as JSON in which no tag can end, and its script sets them as text. Its policy admits no
+    other script, no network, and pictures from the same place only.
+
     Raises:
         OSError: The page cannot be written.
     """
-    path = results.root / PAGE_FILE
-    files.write(path, render(results).encode())
-    return path
-
-
-def render(results: Results) -> str:
-    """Return the page: a table to sort and to filter, what did not complete and why, the runs' pictures.
-
-    Values reach the page as JSON in which no tag can end, and its script sets them as text. Its policy admits
-    no script but this one, no network, and pictures from the same place only.
-    """
-    style, script = ((HERE / f"index.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    frame, style, script = ((STATIC / f"index.{kind}").read_text("utf-8") for kind in ("html", "css", "js"))
+    policy = f"default-src 'none'; img-src 'self' file:; style-src {_digest(style)}; "
     parts = {
-        "policy": f"default-src 'none'; img-src 'self' file:; style-src {_digest(style)}; "
-        f"script-src {_digest(script)}",
+        "policy": f"{policy}script-src {_digest(script)}",
         "style": style,
         "script": script,
-        "title": _text(results.root.resolve().name),
-        "about": _text(f"{len(results):,} {'run' if len(results) == 1 else 'runs'}{tables.counts(results)}"),
-        "same": _same(results),
-        "incomplete": _incomplete(results),
-        "updated": _text(records.now()[:16].replace("T", " ")),
+        "title": html.escape(text(results.root.resolve().name)),
         "data": json.dumps(_data(results), allow_nan=False).replace("<", "\\u003c"),
     }
-    frame = (HERE / "index.html").read_text(encoding="utf-8")
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], frame)
+    page = re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], frame)
+    files.write(results.root / PAGE_FILE, page.encode())
+    return results.root / PAGE_FILE
 
 
-def _data(results: Results) -> dict[str, Any]:
-    """Return what the page's script draws the table from."""
-    common = tables.same(results)
+def _data(results: Results) -> dict[str, Json]:
+    """Return the data of the page's script; addresses are relative to the page."""
+    root, same, reasons = results.root, tables.same(results), tables.failures(results)
     names = ["id", "outcome", "notebook", *results.parameters.values(), *results.reported]
-    names = [name for name in names if name not in common] + ["seconds", "peak_memory", "started"]
-    cells = [[_plain(value) for value in results.columns[name]] for name in names]
-    runs = results.runs.items()
+    names = [name for name in names if name not in same] + ["seconds", "peak_memory", "started"]
+    cells = [[_exact(value) for value in plain(results.table[name])] for name in names]
+    rows = zip(results.runs.items(), zip(*cells, strict=True), strict=True)
     return {
+        "about": tables.counted(results),
+        "written": records.now()[:16].replace("T", " "),
+        "same": {name: text(value) for name, value in same.items()},
+        "reasons": [
+            {
+                "why": why,
+                "count": len(folders),
+                "runs": [[name, _page(root, name) or _quoted(name)] for name in folders[: tables.NAMED]],
+            }
+            for why, folders in reasons[: tables.MOST]
+        ],
+        "more": len(reasons[tables.MOST :]),
         "columns": [
             {"name": name, "number": not any(isinstance(cell, str) for cell in column)}
             for name, column in zip(names, cells, strict=True)
         ],
         "runs": [
-            {"cells": list(row), **_run(results.root, folder, run)}
-            for row, (folder, run) in zip(zip(*cells, strict=True), runs, strict=True)
+            {
+                "cells": row,
+                "page": _page(root, folder),
+                "why": "" if run.completed else run.why,
+                "figures": _figures(root, folder, run),
+            }
+            for (folder, run), row in rows
         ],
-    }  # fmt: skip
+    }
 
 
-def _run(root: Path, folder: str, run: RunRecord) -> dict[str, Any]:
-    """Return what the table shows of a run besides its cells; addresses are relative to the page."""
-    shown: dict[str, Any] = {"page": _address(root, folder)}
-    if not run.completed:
-        shown["why"] = tables.why(run)
-    pictures = [(each["alt"], f"{folder}/{each['file']}") for each in run.figures]
-    shown["figures"] = [
-        {"file": _quoted(path), "alt": selection.text(alt)}
-        for alt, path in pictures
+def _figures(root: Path, folder: str, run: RunRecord) -> list[dict[str, str]]:
+    """Return address and description of a run's pictures, as far as they are inside the folder of runs."""
+    paths = [(f"{folder}/{each['file']}", each["alt"]) for each in run.figures]
+    return [
+        {"file": _quoted(path), "alt": alt}
+        for path, alt in paths
         if ".." not in PurePosixPath(path).parts and (root / path).is_file()
     ]
-    return shown
 
 
-def _same(results: Results) -> str:
-    terms = [
-        f"<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>"
-        for name, value in tables.same(results).items()
-    ]
-    if not terms:
-        return ""
-    return f"<details open><summary>The same in all runs</summary><dl>{''.join(terms)}</dl></details>"
-
-
-def _incomplete(results: Results) -> str:
-    """Return the list of runs without a result, those with the same reason together."""
-    groups = tables.failures(results)
-    items = [_item(reason, folders, results.root) for reason, folders in groups[: tables.MOST]]
-    if len(groups) > tables.MOST:
-        items.append(f"<li>and {len(groups) - tables.MOST:,} more kinds of failures</li>")
-    for name, folders in (("running", results.running), ("interrupted", results.interrupted)):
-        items += [_item(f"{name}: no record yet", folders, results.root)] if folders else []
-    return f'<section class="without"><h2>Without a result</h2><ul>{"".join(items)}</ul></section>' * any(
-        items
-    )
-
-
-def _item(reason: str, folders: Sequence[str], root: Path) -> str:
-    links = [
-        f'<a href="{_address(root, folder) or _quoted(folder)}">{_text(folder)}</a>' for folder in folders[:3]
-    ]
-    links += [f"and {len(folders) - 3:,} more"] if len(folders) > 3 else []
-    outcome = reason.partition(":")[0].partition(" ")[0]
-    rest = reason.removeprefix(outcome)
-    shown = re.sub("`([^`]*)`", r"<code>\1</code>", _text(rest), count=1)  # the cell's first line
-    return f"<li><strong>{_text(outcome)}</strong>{shown} <span>{', '.join(links)}</span></li>"
-
-
-def _address(root: Path, folder: str) -> str:
-    """Return the address of a run's page, relative to this one, or nothing if it has none."""
+def _page(root: Path, folder: str) -> str:
+    """Return the address of a run's page, or nothing if it has none."""
     return f"{_quoted(folder)}/{RUN_PAGE}" if (root / folder / RUN_PAGE).exists() else ""
 
 
@@ -133,17 +101,14 @@ def _quoted(path: str) -> str:
     return quote(os.fsencode(path))
 
 
-def _text(value: Json) -> str:
-    return html.escape(selection.text(value))
-
-
-def _plain(value: Json) -> Json:
+def _exact(value: Json) -> Json:
     """Return a number that a browser holds exactly, or text, or None."""
-    if value is None or (type(value) is float and math.isfinite(value)):
+    if value is None or isinstance(value, str):
         return value
-    return value if type(value) is int and abs(value) < 2**53 else selection.text(value)
+    exact = math.isfinite(value) if isinstance(value, float) else abs(value) < 2**53
+    return value if exact and not isinstance(value, bool) else text(value)
 
 
 def _digest(content: str) -> str:
-    """Return how the page's policy names an inline script or style."""
+    """Return the name of an inline script or style in the page's policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"

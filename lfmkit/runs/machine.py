@@ -1,12 +1,13 @@
-"""What a run was computed on: the state of the library, versions, hardware. Nothing of the environment."""
+"""The state of the library, versions and hardware that a run was computed on; never environment variables."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import platform
-import shutil
+import re
 import subprocess
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,20 +15,9 @@ from typing import Any
 import psutil
 
 PACKAGES = (
-    "lfmkit",
-    "torch",
-    "torchdiffeq",
-    "numpy",
-    "POT",
-    "matplotlib",
-    "papermill",
-    "nbclient",
-    "ipykernel",
-    "diffusers",
-    "datasets",
-    "metaworld",
-    "mujoco",
-)
+    "lfmkit", "torch", "torchdiffeq", "numpy", "POT", "matplotlib", "papermill", "nbclient", "ipykernel",
+    "diffusers", "datasets", "metaworld", "mujoco",
+)  # fmt: skip
 
 
 def library_digest() -> str:
@@ -42,10 +32,8 @@ def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that matter."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
-        try:
+        with suppress(PackageNotFoundError):
             found[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return found
 
 
@@ -61,18 +49,14 @@ def hardware(threads: int) -> dict[str, Any]:
 
 
 def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
+    with suppress(OSError):
+        found = re.search("^model name.*: (.*)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        if found:
+            return found[1].strip()
     return platform.processor() or platform.machine()
 
 
 def _gpus() -> list[str]:
-    if not shutil.which("nvidia-smi"):
-        return []
     asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
         answer = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True)

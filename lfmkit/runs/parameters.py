@@ -1,4 +1,4 @@
-"""The parameters of a notebook: which there are, and whether given values fit, before anything is started."""
+"""The parameters of a notebook: their names, and whether given values fit, before anything is started."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import re
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,10 @@ from typing import Any
 
 import yaml
 
-from lfmkit.runs.values import Value
-
+Value = Any  # plain data: None, bool, int, float, str, or a list, tuple or mapping of these
 FOLDER_PARAMETER = "out"  # set by the run itself: a folder inside the run's own
 PLAIN = ("None", "bool", "int", "float", "str", "tuple")  # types of values, by name
+WORDS = {"true": True, "false": False, "none": None, "null": None}  # of the command line
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Source:
         path: Where it was read from.
         text: The notebook as JSON, without outputs.
         digest: SHA-256 of its code.
+        commit: Commit of the repository that it lies in, "+changes" if tracked files differ from it; or None.
         defaults: The parameters and their values, as the cell tagged ``parameters`` states them.
         types: For a parameter with an annotation, the names of the types it admits.
     """
@@ -39,6 +41,7 @@ class Source:
     path: Path
     text: str
     digest: str
+    commit: str | None
     defaults: dict[str, Value]
     types: dict[str, tuple[str, ...]]
 
@@ -46,14 +49,12 @@ class Source:
         """Return the given values as the notebook wants them; nothing is executed to find out.
 
         Raises:
-            ValueError: A name that the notebook has not, or a value of another type than its default.
+            ValueError: A name that the notebook does not have, or a value of another type than its default.
         """
         checked = {}
         for name, value in given.items():
             if name == FOLDER_PARAMETER:
-                raise ValueError(
-                    "`out` is set by the run: what a notebook writes belongs to the run's folder"
-                )
+                raise ValueError("`out` is set by the run: a notebook writes into the run's own folder")
             if name not in self.defaults:
                 near = difflib.get_close_matches(name, self.defaults, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(self.defaults)}"
@@ -68,7 +69,7 @@ def read_notebook(path: str | Path) -> Source:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no notebook, has a name that no folder can have, or not one cell tagged
+        ValueError: It is not a notebook, has a name that no folder can have, or not one cell tagged
             ``parameters`` with literals only.
     """
     path = Path(path)
@@ -93,8 +94,7 @@ def read_notebook(path: str | Path) -> Source:
     for cell in code:
         cell |= {"outputs": [], "execution_count": None}
     digest = hashlib.sha256("\0".join(sources).encode()).hexdigest()
-    defaults, types = _literals(tagged[0], path)
-    return Source(path.stem, path, json.dumps(notebook), digest, defaults, types)
+    return Source(path.stem, path, json.dumps(notebook), digest, _commit(path), *_literals(tagged[0], path))
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is damaged, asks for more than plain data, or is no mapping.
+        ValueError: It is damaged, asks for more than plain data, or is not a mapping.
     """
     try:
         value = yaml.safe_load(Path(path).read_text())
@@ -113,6 +113,36 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise ValueError(f"{path} must hold a mapping, name: value")
     return value
+
+
+def parse_value(word: str) -> Value:
+    """Return the value that a word of the command line stands for: a Python literal, or the word itself.
+
+    >>> [parse_value(word) for word in ("3", "1e-3", "(0.1, 0.4)", "none", "log_snr")]
+    [3, 0.001, (0.1, 0.4), None, 'log_snr']
+    """
+    if word.lower() in WORDS:
+        return WORDS[word.lower()]
+    try:
+        return ast.literal_eval(word)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return word
+
+
+def short(value: Value) -> str:
+    """Return a parameter's value in few characters."""
+    if isinstance(value, (list, tuple)):
+        return f"({','.join(map(short, value))})"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _commit(path: Path) -> str | None:
+    words = ["git", "-C", str(path.resolve().parent), "describe", "--always", "--abbrev=64", "--exclude=*"]
+    try:
+        done = subprocess.run([*words, "--dirty=+changes"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
 
 
 def _literals(source: str, path: Path) -> tuple[dict[str, Value], dict[str, tuple[str, ...]]]:

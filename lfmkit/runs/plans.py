@@ -1,27 +1,29 @@
-"""What is to be run: a notebook with its parameters, and the limits it runs under."""
+"""Plans of runs: a notebook with its parameters, the limits it runs under, and a rehearsal of it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import re
-import subprocess
+import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from lfmkit.runs.parameters import FOLDER_PARAMETER, Source, read_notebook
-from lfmkit.runs.values import Value, short
+from lfmkit.runs.parameters import FOLDER_PARAMETER, Source, Value, read_notebook, short
 from lfmkit.version import __version__
 
 UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+PLAN = "plan"  # tag of the cell that says what a run takes
+REHEARSAL = 600.0  # seconds that a cell may take before that
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one run may use.
+    """The limits of one run.
 
     Attributes:
         timeout: Seconds of one attempt.
@@ -45,14 +47,12 @@ class Plan:
         given: The parameters that were given.
         root: Folder that holds ``<notebook>/<id>`` of every run.
         cwd: Folder that the notebook runs in, as it does with plain papermill.
-        commit: Commit of the repository that the notebook lies in, or None.
     """
 
     source: Source
     given: dict[str, Value]
     root: Path
     cwd: Path = field(default_factory=Path.cwd)
-    commit: str | None = None
 
     @property
     def parameters(self) -> dict[str, Value]:
@@ -71,6 +71,10 @@ class Plan:
         """The folder of the run."""
         return self.root / self.source.name / self.id
 
+    def given_with(self, out: str) -> dict[str, Value]:
+        """Return the given parameters and the folder for files, if the notebook takes one."""
+        return self.given | ({FOLDER_PARAMETER: out} if FOLDER_PARAMETER in self.source.defaults else {})
+
     def __str__(self) -> str:
         return " ".join(f"{name}={short(value)}" for name, value in self.given.items()) or "defaults"
 
@@ -80,12 +84,10 @@ def plan_run(notebook: str | Path, given: Mapping[str, Value], root: str | Path 
 
     Raises:
         FileNotFoundError: There is no such notebook.
-        ValueError: It is no notebook, or a parameter is unknown or ill-typed.
+        ValueError: It is not a notebook, or a parameter is unknown or ill-typed.
     """
     source = read_notebook(notebook)
-    return Plan(
-        source, source.check(given), Path(root).absolute(), commit=commit_of(source.path.resolve().parent)
-    )
+    return Plan(source, source.check(given), Path(root).absolute())
 
 
 def read_limits(about: Mapping[str, Any]) -> Limits:
@@ -97,48 +99,64 @@ def read_limits(about: Mapping[str, Any]) -> Limits:
     >>> read_limits({"timeout": 600, "memory": "4 GB"})
     Limits(timeout=600.0, memory=4000000000, retries=0, threads=None)
     """
-    if not isinstance(about, Mapping) or set(about) - {"timeout", "memory", "retries", "threads"}:
+    if not isinstance(about, Mapping) or set(about) - {each.name for each in fields(Limits)}:
         raise ValueError(f"limits are timeout, memory, retries and threads, got {about!r}")
-    limits = dict(about)
     for name, least in (("retries", 0), ("threads", 1)):
-        if name in limits and (type(limits[name]) is not int or limits[name] < least):
-            raise ValueError(f"{name} must be a whole number, {least} or more, got {limits[name]!r}")
-    timeout = limits.get("timeout", 1)
+        count = about.get(name, least)
+        if type(count) is not int or count < least:
+            raise ValueError(f"{name} must be a whole number, {least} or more, got {count!r}")
+    timeout = about.get("timeout", Limits.timeout)
     if type(timeout) not in (int, float) or not 0 < timeout < math.inf:
         raise ValueError(f"timeout must be a number of seconds above 0, got {timeout!r}")
-    if "timeout" in limits:
-        limits["timeout"] = float(timeout)
-    if "memory" in limits:
-        limits["memory"] = read_bytes(limits["memory"])
-    return Limits(**limits)
+    memory = {"memory": _bytes(about["memory"])} if "memory" in about else {}
+    return Limits(**{**about, "timeout": float(timeout), **memory})
 
 
-def read_bytes(size: int | str) -> int:
-    """Return a number of bytes, given as such or like "4 GB" or "500 MiB".
+def rehearse(plan: Plan) -> str:
+    """Execute a notebook with its parameters up to its cell tagged `plan`; return the output of that cell.
+
+    Nothing is recorded or kept.
 
     Raises:
-        ValueError: It is no size, or not positive.
+        ValueError: The notebook has no such cell.
+        RuntimeError: A cell failed.
     """
+    notebook = json.loads(plan.source.text)
+    tagged = [PLAN in cell["metadata"].get("tags", []) for cell in notebook["cells"]]
+    if not any(tagged):
+        raise ValueError(
+            f"the notebook {plan.source.name} has no cell tagged `{PLAN}` that says what it takes: only "
+            "notebooks of long runs have one"
+        )
+    del notebook["cells"][tagged.index(True) + 1 :]
+
+    import nbformat
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # parameters are checked already, and better
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            executed = papermill.execute_notebook(
+                nbformat.reads(json.dumps(notebook), 4), None, plan.given_with(folder), kernel_name="python3",
+                progress_bar=False, cwd=plan.cwd, execution_timeout=REHEARSAL,
+            )  # fmt: skip
+        except PapermillExecutionError as error:
+            lines = str(error.evalue).splitlines() or [""]
+            raise RuntimeError(f"{error.ename}: {lines[0]}") from error
+    outputs = [
+        output.text if output.output_type == "stream" else f"{output.get('data', {}).get('text/plain', '')}\n"
+        for output in executed.cells[-1].outputs
+    ]
+    return "".join(outputs).rstrip()
+
+
+def _bytes(size: int | str) -> int:
     found = re.fullmatch(r"([\d.]+) *([kmg]i?b)?", str(size).lower())
     try:
         count = int(float(found[1]) * UNITS[found[2] or ""]) if found else 0
     except ValueError:
         count = 0
     if count <= 0:
-        raise ValueError(f"{size!r} is no amount of memory: write for example 4 GB or 500 MiB")
+        raise ValueError(f"{size!r} is not an amount of memory: write for example 4 GB or 500 MiB")
     return count
-
-
-def commit_of(folder: Path) -> str | None:
-    """Return the commit checked out in a folder, with "+changes" when tracked files differ from it."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        changed = git("status", "--porcelain", "--untracked-files=no")
-        return git("rev-parse", "HEAD") + ("+changes" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None

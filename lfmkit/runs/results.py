@@ -1,28 +1,31 @@
-"""Recorded runs as one table: read from their folders, filtered, averaged over groups."""
+"""Recorded runs as one table: read from their folders, selected, sorted, averaged over groups."""
 
 from __future__ import annotations
 
-import io
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from lfmkit.runs import records, selection
+import numpy as np
+import pandas as pd
+
+from lfmkit.runs import records
 from lfmkit.runs.records import Json, RunRecord
-from lfmkit.runs.selection import Where
+from lfmkit.runs.selection import Where, conditions, nearest, text
 from lfmkit.utils import files
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FIRST, LAST = ("id", "notebook", "outcome"), ("seconds", "peak_memory", "started", "reason")
 MB = 1e6
 COMPLETED, OTHERS = "completed runs", "not completed"  # columns of `Results.means`
+TYPES = {  # of columns, by the kind of values; every other column is text
+    "boolean": "boolean",
+    "integer": "Int64",
+    "floating": "float64",
+    "mixed-integer-float": "float64",
+}
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,8 @@ class Results:
         runs: Records by folder, relative to `root`.
         parameters: Column of each parameter that any recorded run has, in the order of the notebooks' own.
         metrics: Column of each metric that any recorded run reported.
-        unreadable: Why a record could not be read, by folder.
-        running: Folders of runs that some process works on.
-        interrupted: Folders of runs that ended without a record: their process was killed.
+        without: Why a run has no record that can be read, by folder: "running: …", "interrupted: …" (its
+            process was killed) or "unreadable: …".
         where: The conditions that the runs were selected by.
     """
 
@@ -48,45 +50,54 @@ class Results:
     runs: Mapping[str, RunRecord]
     parameters: Mapping[str, str]
     metrics: Mapping[str, str]
-    unreadable: Mapping[str, str]
-    running: tuple[str, ...] = ()
-    interrupted: tuple[str, ...] = ()
+    without: Mapping[str, str]
     where: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.runs)
 
     @cached_property
-    def columns(self) -> Mapping[str, Sequence[Json]]:
-        """Values of all columns, a run after the other; None where a run has none."""
-        runs = self.runs.values()
-        columns: dict[str, list[Json]] = {name: [getattr(run, name) for run in runs] for name in FIRST}
-        for name, column in self.parameters.items():
-            columns[column] = [run.parameters.get(name) for run in runs]
-        for name, column in self.metrics.items():
-            columns[column] = [_finite(run.metrics.get(name)) for run in runs]
-        for name in LAST:
-            columns[name] = [getattr(run, name) for run in runs]
-        columns["peak_memory"] = [size / MB for size in columns["peak_memory"]]
-        return MappingProxyType(columns)
+    def table(self) -> pd.DataFrame:
+        """One row a run. A column of numbers or truth values has their type, every other one is text."""
+        runs, parameters, metrics = self.runs.values(), self.parameters.items(), self.metrics.items()
+        columns = {name: [getattr(run, name) for run in runs] for name in FIRST}
+        columns |= {column: [run.parameters.get(name) for run in runs] for name, column in parameters}
+        columns |= {column: [_finite(run.metrics.get(name)) for run in runs] for name, column in metrics}
+        columns |= {name: [getattr(run, name) for run in runs] for name in LAST}
+        numbers = (*self.metrics.values(), "seconds", "peak_memory")
+        table = {name: _typed(cells, name in numbers) for name, cells in columns.items()}
+        return pd.DataFrame(table).assign(peak_memory=table["peak_memory"] / MB)
+
+    @cached_property
+    def given(self) -> list[str]:
+        """Columns of the parameters that one of these runs has."""
+        names = {name for run in self.runs.values() for name in run.parameters}
+        return [column for name, column in self.parameters.items() if name in names]
 
     @cached_property
     def reported(self) -> list[str]:
         """Columns of the metrics that have a number in one of these runs."""
-        columns = self.metrics.values()
-        return [column for column in columns if any(cell is not None for cell in self.columns[column])]
+        return [column for column in self.metrics.values() if self.table[column].notna().any()]
+
+    def frame(self) -> pd.DataFrame:
+        """Return a copy of the table; lists are text, and None is missing."""
+        return self.table.copy()
 
     def select(self, where: Where) -> Results:
-        """Return the runs that fulfil all conditions; see `lfmkit.runs.selection.select`.
+        """Return the runs that fulfil all conditions.
+
+        Args:
+            where: ``NAME=VALUE`` or with ``!=``, ``<``, ``<=``, ``>``, ``>=``, one or several; or a mapping
+                of names to the values wanted. Numbers are compared as numbers and the rest as text.
 
         Raises:
             ValueError: A condition cannot be read, or names a column that there is not.
         """
-        where = where if isinstance(where, (str, Mapping)) else list(where)
-        said = selection.described(where)
-        if not said or not self.runs:
-            return replace(self, where=(*self.where, *said))
-        return replace(self._ordered(selection.select(self.columns, where)), where=(*self.where, *said))
+        wanted = conditions(where)
+        keep = np.full(len(self), True)
+        for condition in wanted if self.runs else ():  # without runs there are no columns to ask for
+            keep &= condition.holds(self.table)
+        return replace(self._only(np.flatnonzero(keep)), where=(*self.where, *map(str, wanted)))
 
     def sort(self, by: str) -> Results:
         """Return the runs ordered by a column: numbers, then text; at the end runs that have no value there.
@@ -94,31 +105,14 @@ class Results:
         Raises:
             ValueError: There is no such column.
         """
-        cells = self.columns[selection.nearest(by, self.columns)]
-
-        def place(row: int) -> tuple[bool, bool, float, str]:
-            cell = cells[row]
-            number = isinstance(cell, (int, float))
-            return cell is None, not number, cell if number else 0, "" if number else selection.text(cell)
-
-        return self._ordered(sorted(range(len(cells)), key=place))
-
-    def frame(self) -> pd.DataFrame:
-        """Return the table as a DataFrame; lists are text, and None is missing."""
-        import pandas as pd  # half a second, and not needed to read or to print
-
-        numbers = {*self.metrics.values(), "seconds", "peak_memory"}
-        columns = {}
-        for name, cells in self.columns.items():
-            kind = "float64" if name in numbers else _kind(cells)
-            given = cells if kind != "string" else [None if c is None else selection.text(c) for c in cells]
-            columns[name] = pd.Series(given, dtype=kind)
-        return pd.DataFrame(columns)
+        cells = self.table[nearest(by, self.table)]
+        keys = {"number": pd.to_numeric(cells, errors="coerce"), "text": cells.astype("string")}
+        return self._only(pd.DataFrame(keys).sort_values(list(keys)).index)
 
     def means(self, by: Sequence[str], metrics: Sequence[str] = ()) -> pd.DataFrame:
         """Return means over groups of runs: ``NAME mean``, ``NAME stderr`` and ``NAME n`` for every metric.
 
-        Only completed runs count; how many others a group has is said in the column ``not completed``. The
+        Only completed runs count; the column ``not completed`` has the number of the others in a group. The
         standard error of the mean is that of a sample (ddof 1), missing for one run. A completed run whose
         number was not finite is missing from n.
 
@@ -129,22 +123,18 @@ class Results:
         Raises:
             ValueError: There is no such column, or one to be averaged has no numbers.
         """
-        import pandas as pd
-
-        frame = self.frame()
-        keys = [frame[name] for name in dict.fromkeys(selection.nearest(name, self.columns) for name in by)]
+        table = self.table
+        keys = [table[name] for name in dict.fromkeys(nearest(name, table) for name in by)]
         if not keys:
             raise ValueError("means are over groups: name one or more columns that make them")
-        chosen = [selection.nearest(name, self.columns) for name in metrics] or self.reported
-        for name in chosen:
-            if frame[name].dtype not in ("float64", "Int64"):
-                raise ValueError(f"{name} has no mean: its values are no numbers")
-        completed = frame["outcome"] == "completed"
-        counts = {COMPLETED: completed.astype(int), OTHERS: (~completed).astype(int)}
-        parts = [pd.DataFrame(counts).groupby(keys, dropna=False).sum()]
-        for name in dict.fromkeys(chosen):
-            values = frame[name].astype("float64").where(completed).groupby(keys, dropna=False)
-            found = values.agg(["mean", "sem", "count"])
+        completed = table["outcome"] == "completed"
+        counts = pd.DataFrame({COMPLETED: completed.astype(int), OTHERS: (~completed).astype(int)})
+        parts = [counts.groupby(keys, dropna=False).sum()]
+        for name in dict.fromkeys([nearest(name, table) for name in metrics] or self.reported):
+            if table[name].dtype not in ("float64", "Int64"):
+                raise ValueError(f"{name} has no mean: its values are not numbers")
+            groups = table[name].astype("float64").where(completed).groupby(keys, dropna=False)
+            found = groups.agg(["mean", "sem", "count"])
             parts.append(found.set_axis([f"{name} mean", f"{name} stderr", f"{name} n"], axis="columns"))
         return pd.concat(parts, axis="columns").reset_index()
 
@@ -153,23 +143,23 @@ class Results:
 
         Args:
             metric: Column of the numbers wanted; a run that has none is left out.
-            against: Column of the values they stand against; what is no number is text.
+            against: Column of the values they stand against; a value that is not a number is text.
             by: Column whose values make a group.
 
         Raises:
             ValueError: There is no such column.
         """
-        x, y, group = (self.columns[selection.nearest(name, self.columns)] for name in (against, metric, by))
+        x, y, group = (nearest(name, self.table) for name in (against, metric, by))
+        rows = self.table[(self.table["outcome"] == "completed") & self.table[y].notna()]
         found: dict[str, list[tuple[float | str, float]]] = {}
-        for row, run in enumerate(self.runs.values()):
-            if run.completed and y[row] is not None:
-                value = x[row] if type(x[row]) in (int, float) else selection.text(x[row])
-                found.setdefault(selection.text(group[row]), []).append((value, y[row]))
+        for name, value, number in zip(*(plain(rows[column]) for column in (group, x, y)), strict=True):
+            known = value if type(value) in (int, float) else text(value)
+            found.setdefault(text(name), []).append((known, number))
         return found
 
-    def _ordered(self, rows: Iterable[int]) -> Results:
+    def _only(self, rows: Iterable[int]) -> Results:
         pairs = list(self.runs.items())
-        return replace(self, runs=MappingProxyType(dict(pairs[row] for row in rows)))
+        return replace(self, runs=dict(pairs[row] for row in rows))
 
 
 def read_results(root: str | Path = "runs", where: Where = ()) -> Results:
@@ -183,35 +173,19 @@ def read_results(root: str | Path = "runs", where: Where = ()) -> Results:
         FileNotFoundError: There is no such folder.
         ValueError: A condition cannot be read, or names a column that there is not.
     """
-    root = Path(root)
-    runs: dict[str, RunRecord] = {}
-    unreadable: dict[str, str] = {}
-    running: list[str] = []
-    interrupted: list[str] = []
-    for folder in records.folders(root):
-        name = f"{folder.parent.name}/{folder.name}"
-        try:
-            found = records.look(folder)
-        except (ValueError, OSError) as error:
-            unreadable[name] = str(error).replace(f"{folder}{os.sep}", "") or type(error).__name__
-            continue
-        if isinstance(found, RunRecord):
-            runs[name] = found
-        elif found != "no run":
-            (running if found == "running" else interrupted).append(name)
-    order = sorted(runs, key=lambda name: (name.split("/")[0], runs[name].started, name))
-    parameters = _names(runs[name].parameters for name in order)
-    metrics = _names(runs[name].metrics for name in order)
+    found = {f"{each.parent.name}/{each.name}": records.look(each) for each in records.folders(Path(root))}
+    runs = {name: state for name, state in found.items() if isinstance(state, RunRecord)}
+    runs = dict(sorted(runs.items(), key=lambda item: (item[0].split("/")[0], item[1].started)))
+    parameters = dict.fromkeys(name for run in runs.values() for name in run.parameters)
+    metrics = dict.fromkeys(name for run in runs.values() for name in run.metrics)
     results = Results(
-        root=root,
-        runs=MappingProxyType({name: runs[name] for name in order}),
-        parameters=MappingProxyType(_columns("parameter", parameters, metrics)),
-        metrics=MappingProxyType(_columns("metric", metrics, parameters)),
-        unreadable=MappingProxyType(unreadable),
-        running=tuple(running),
-        interrupted=tuple(interrupted),
+        root=Path(root),
+        runs=runs,
+        parameters=_columns("parameter", parameters, metrics),
+        metrics=_columns("metric", metrics, parameters),
+        without={name: state for name, state in found.items() if isinstance(state, str)},
     )
-    return results.select(where) if where else results
+    return results.select(where)
 
 
 def write(frame: pd.DataFrame, path: Path, form: Literal["csv", "parquet"]) -> None:
@@ -220,33 +194,33 @@ def write(frame: pd.DataFrame, path: Path, form: Literal["csv", "parquet"]) -> N
     Raises:
         OSError: The file cannot be written.
     """
-    if form == "csv":
-        files.write(path, frame.to_csv(index=False, lineterminator="\n").encode())
-    else:
-        content = io.BytesIO()
-        frame.to_parquet(content, index=False)
-        files.write(path, content.getvalue())
+    as_csv = form == "csv"
+    table = (
+        frame.to_csv(index=False, lineterminator="\n").encode() if as_csv else frame.to_parquet(index=False)
+    )
+    files.write(path, table)
+
+
+def plain(cells: pd.Series) -> list[Json]:
+    """Return the values of a column as Python's own, and None where one is missing."""
+    return cells.astype(object).where(cells.notna(), None).tolist()
+
+
+def _columns(kind: str, names: Iterable[str], others: Iterable[str]) -> dict[str, str]:
+    taken = {*FIRST, *LAST, *others}
+    return {name: text(f"{kind}:{name}" if name in taken else name) for name in names}
 
 
 def _finite(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(value)
+    return value if value is not None and math.isfinite(value) else None
 
 
-def _names(mappings: Iterable[Mapping[str, Json]]) -> list[str]:
-    return list(dict.fromkeys(name for mapping in mappings for name in mapping))
-
-
-def _columns(kind: str, own: list[str], others: list[str]) -> dict[str, str]:
-    taken = {*FIRST, *LAST, *others}
-    return {name: selection.text(f"{kind}:{name}" if name in taken else name) for name in own}
-
-
-def _kind(cells: Sequence[Json]) -> str:
-    """Return the narrowest type of column that holds the values."""
-    types = {type(cell) for cell in cells if cell is not None}
-    if types == {bool}:
-        return "boolean"
-    if types == {int} and all(cell is None or -(2**63) <= cell < 2**63 for cell in cells):
-        return "Int64"
-    small = all(not isinstance(cell, int) or abs(cell) < 2**53 for cell in cells)
-    return "float64" if types and types <= {int, float} and small else "string"
+def _typed(cells: Sequence[Json], numbers: bool) -> pd.Series:
+    """Return values as numbers, or of the narrowest type that holds all of them exactly, or as text."""
+    if numbers:
+        return pd.Series(cells, dtype="float64")
+    kind = TYPES.get(pd.api.types.infer_dtype(cells, skipna=True), "string")
+    most = 2**63 if kind == "Int64" else 2**53
+    if kind == "string" or any(isinstance(cell, int) and abs(cell) >= most for cell in cells):
+        return pd.Series([None if cell is None else text(cell) for cell in cells], dtype="string")
+    return pd.Series(cells, dtype=kind)

@@ -1,113 +1,104 @@
-"""Conditions on a table's columns: ``seed=0``, ``excess<0.1``, ``schedule=log_snr``."""
+"""Conditions on the columns of a table: ``seed=0``, ``excess<0.1``, ``schedule=log_snr``."""
 
 from __future__ import annotations
 
 import difflib
-import math
 import operator
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
+import pandas as pd
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+from lfmkit.runs.parameters import parse_value
 from lfmkit.runs.records import Json
-from lfmkit.runs.values import parse_value
 
 Where = str | Iterable[str] | Mapping[str, Json]
-Order = Callable[[Any, Any], bool]
-ORDERS: dict[str, Order] = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+ORDERS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
 
-def select(columns: Mapping[str, Sequence[Json]], where: Where) -> list[int]:
-    """Return the numbers of the rows that fulfil all conditions.
+class Condition(NamedTuple):
+    """A comparison of a column with a value, which was given as words."""
 
-    Args:
-        columns: Values by name, None where there is none.
-        where: ``NAME=VALUE`` or with ``!=``, ``<``, ``<=``, ``>``, ``>=``, one or several; or a mapping of
-            names to the values wanted. Numbers are compared as numbers and text as text. None is equal to
-            what is missing, and neither above nor below anything.
+    name: str
+    sign: str
+    value: Json
+    words: str
+
+    def __str__(self) -> str:
+        return f"{self.name}{self.sign}{self.words}"
+
+    def holds(self, table: pd.DataFrame) -> pd.Series:
+        """Return for each row whether the condition holds: numbers are compared as numbers, the rest as text.
+
+        None is equal to a missing value, and neither above nor below anything.
+
+        Raises:
+            ValueError: There is no such column, or its numbers are compared with a word.
+        """
+        cells = table[nearest(self.name, table)]
+        numeric = is_numeric_dtype(cells) and not is_bool_dtype(cells)
+        number = isinstance(self.value, (int, float)) and not isinstance(self.value, bool)
+        if self.sign in ORDERS and numeric:
+            if not number:
+                raise ValueError(f"{self}: {self.words!r} is not a number")
+            found = ORDERS[self.sign](cells, self.value)
+        elif self.sign in ORDERS:
+            found = ORDERS[self.sign](cells.astype("string"), self.words)
+        elif self.value is None:
+            found = cells.isna()
+        elif numeric and number:
+            found = cells == self.value
+        else:
+            found = cells.astype("string").isin([self.words, text(self.value)])
+        found = found.fillna(False).astype(bool)
+        return ~found if self.sign == "!=" else found
+
+
+def conditions(where: Where) -> list[Condition]:
+    """Read conditions: ``NAME=VALUE`` or with another sign, one or several, or a mapping of names to values.
 
     Raises:
-        ValueError: A condition cannot be read, or names a column that there is not.
+        ValueError: A condition cannot be read.
+
+    >>> [str(each) for each in (*conditions({"seed": 0, "method": "lfm"}), *conditions("excess < 0.1"))]
+    ['seed=0', 'method=lfm', 'excess<0.1']
     """
-    rows = list(range(len(next(iter(columns.values()), ()))))
-    for name, sign, value, words in _conditions(where):
-        cells = columns[nearest(name, columns)]
-        if sign in ORDERS:
-            holds = _in_order(ORDERS[sign], value, words, cells, f"{name}{sign}{words}")
-            rows = [row for row in rows if holds(cells[row])]
-        else:
-            rows = [row for row in rows if _equal(cells[row], value, words) == (sign == "=")]
-    return rows
+    if isinstance(where, Mapping):
+        return [Condition(name, "=", value, text(value)) for name, value in where.items()]
+    found = []
+    for words in [where] if isinstance(where, str) else where:
+        parts = re.fullmatch(r"\s*([^<>=!]+?)\s*(<=|>=|!=|==?|<|>)\s*(.*?)\s*", words, re.DOTALL)
+        if parts is None:
+            raise ValueError(f"{words!r} is not a condition: write NAME=VALUE, or with != < <= > >=")
+        name, sign, value = parts.groups()
+        found.append(Condition(name, "=" if sign == "==" else sign, parse_value(value), value))
+    return found
 
 
-def described(where: Where) -> tuple[str, ...]:
-    """Return conditions as text, one each.
-
-    >>> described({"seed": 0, "method": "lfm"}), described("excess < 0.1")
-    (('seed=0', 'method=lfm'), ('excess<0.1',))
-    """
-    return tuple(f"{name}{sign}{words}" for name, sign, _, words in _conditions(where))
-
-
-def nearest(name: str, columns: Collection[str]) -> str:
+def nearest(name: str, table: pd.DataFrame) -> str:
     """Return the name of a column, if there is one of this name.
 
     Raises:
         ValueError: There is none; the message has the names that are like it.
     """
-    if name in columns:
+    if name in table:
         return name
-    both = [column for column in columns if column.partition(":")[2] == name]
-    near = both or difflib.get_close_matches(name, columns, n=1)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(columns)}"
+    both = [column for column in table if column.partition(":")[2] == name]
+    near = both or difflib.get_close_matches(name, table, n=1)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(table)}"
     raise ValueError(f"there is no column {name!r}: {hint}")
 
 
 def text(value: Json) -> str:
-    """Return plain data as one writes it: a list as a tuple, and never a character that is no text.
+    """Format a value as text: lists as tuples, unencodable characters escaped.
 
     >>> text([0.1, [2]]), text("log_snr"), text(True)
     ('(0.1, (2,))', 'log_snr', 'True')
     """
     words = value if isinstance(value, str) else repr(_tuples(value))
     return words.encode("utf-8", "backslashreplace").decode()
-
-
-def _conditions(where: Where) -> list[tuple[str, str, Json, str]]:
-    """Return name, sign, value and the words for the value, of each condition."""
-    if isinstance(where, Mapping):
-        return [(name, "=", value, text(value)) for name, value in where.items()]
-    found = []
-    for condition in [where] if isinstance(where, str) else where:
-        parts = re.fullmatch(r"\s*([^<>=!]+?)\s*(<=|>=|!=|==?|<|>)\s*(.*?)\s*", condition, re.DOTALL)
-        if parts is None:
-            raise ValueError(f"{condition!r} is no condition: write NAME=VALUE, or with != < <= > >=")
-        name, sign, words = parts.groups()
-        found.append((name, "=" if sign == "==" else sign, parse_value(words), words))
-    return found
-
-
-def _in_order(
-    order: Order, value: Json, words: str, cells: Sequence[Json], condition: str
-) -> Callable[[Json], bool]:
-    """Return whether a cell stands in this order to the value, among numbers or else among text."""
-    if any(isinstance(cell, str) for cell in cells):
-        return lambda cell: isinstance(cell, str) and order(cell, words)
-    if not _is_number(value):
-        raise ValueError(f"{condition}: {words!r} is no number")
-    return lambda cell: _is_number(cell) and order(cell, value)
-
-
-def _equal(cell: Json, value: Json, words: str) -> bool:
-    if value is None or cell is None:
-        return value is None and cell is None
-    if _is_number(cell) and _is_number(value):
-        return bool(cell == value)
-    return text(cell) in (words, text(value))
-
-
-def _is_number(value: Json) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
 
 
 def _tuples(value: Json) -> Json:

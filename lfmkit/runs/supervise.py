@@ -2,48 +2,34 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
 from lfmkit.runs import artifacts, machine, records
-from lfmkit.runs.parameters import FOLDER_PARAMETER
 from lfmkit.runs.plans import Limits, Plan
-from lfmkit.runs.records import RunRecord
-from lfmkit.runs.reporting import FOLDER_VARIABLE, METRICS_FILE
+from lfmkit.runs.records import FOLDER_VARIABLE, METRICS_FILE, PARAMS_FILE, RunRecord
 from lfmkit.utils import files
 
 LOOK = 0.1  # seconds between two looks at a running process
 RESERVED = 64_000  # bytes
 
 
-@dataclass
-class _Attempt:
-    outcome: str
-    reason: str
-    seconds: float
-    peak_memory: int
-
-
 def perform(
-    plan: Plan,
-    limits: Limits,
-    stopped: Callable[[], bool] = lambda: False,
-    again: bool = False,
+    plan: Plan, limits: Limits, stopped: Callable[[], bool] = lambda: False, again: bool = False
 ) -> RunRecord:
     """Make a run, unless it is recorded as completed, and return its record.
 
     Args:
-        plan: What to run.
-        limits: What it may use; without a number of threads it gets one, without memory there is no limit.
+        plan: The notebook and its parameters.
+        limits: Limits of the run; without a number of threads it gets one, without memory there is no limit.
         stopped: Asked several times a second whether to end the run.
         again: Make the run even if it is recorded as completed.
 
@@ -53,60 +39,68 @@ def perform(
     """
     folder = plan.folder
     with files.locked(folder):
-        if not again:
-            with contextlib.suppress(FileNotFoundError, ValueError):
-                record = records.read(folder)
-                if record.completed:
-                    return record
+        if not again and (before := records.completed(folder)):
+            return before
         _clear(folder)
-        files.write_json(folder / artifacts.PARAMS, plan.parameters)
+        files.write_json(folder / PARAMS_FILE, plan.parameters)
         number, tries = 0, limits.retries + 1
         while number < tries:
-            number, started = number + 1, records.now()
-            attempt = _attempt(plan, limits, stopped)
-            if attempt.outcome in ("completed", "stopped"):
+            number += 1
+            record = _attempt(plan, limits, stopped, number)
+            if record.outcome in ("completed", "stopped"):
                 break
-            if number == 1 and _never_began(folder, attempt):
-                tries = max(tries, 2)
-        record = _recorded(plan, attempt, started, number, limits.threads or 1)
+            never_began = record.cell is None and record.outcome in ("failed", "killed")
+            if never_began and number == 1 and record.reason != artifacts.DISK_FULL:
+                tries = max(tries, 2)  # two kernels that start together may pick the same port
         for name in artifacts.TRANSIENT:
             (folder / name).unlink(missing_ok=True)
         record.write(folder)
         return record
 
 
-def _never_began(folder: Path, attempt: _Attempt) -> bool:
-    """Return whether the kernel did not start: two that start together may pick the same port."""
-    begun = (folder / artifacts.CELL).exists()
-    return not begun and attempt.outcome in ("failed", "killed") and attempt.reason != "the disk is full"
-
-
-def _attempt(plan: Plan, limits: Limits, stopped: Callable[[], bool]) -> _Attempt:
-    folder = plan.folder
+def _attempt(plan: Plan, limits: Limits, stopped: Callable[[], bool], number: int) -> RunRecord:
+    """Execute the notebook in a process of its own, and return how that ended."""
+    folder, started, threads = plan.folder, records.now(), limits.threads or 1
     for name in (artifacts.OUTCOME, artifacts.CELL, METRICS_FILE):
         (folder / name).unlink(missing_ok=True)
     files.write(folder / artifacts.RESERVE, bytes(RESERVED))
     files.write(folder / artifacts.SOURCE, plan.source.text.encode())
-    out = {}
-    if FOLDER_PARAMETER in plan.source.defaults:
-        out = {FOLDER_PARAMETER: os.path.relpath(folder / artifacts.FILES, plan.cwd)}
-    task = {"name": plan.source.name, "given": plan.given, "folder": out, "cwd": str(plan.cwd)}
+    given = plan.given_with(os.path.relpath(folder / artifacts.FILES, plan.cwd))
+    task = {"name": plan.source.name, "given": given, "cwd": str(plan.cwd)}
     files.write_json(folder / artifacts.TASK, task)
-    counts = dict.fromkeys(
-        ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(limits.threads or 1)
-    )
-    environment = os.environ | counts | {FOLDER_VARIABLE: str(folder.resolve())}
+    counts = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
     begin = time.monotonic()
     with open(folder / artifacts.LOG, "wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "lfmkit.runs.child", str(folder.resolve())],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            env=os.environ | counts | {FOLDER_VARIABLE: str(folder.resolve())},
         )  # fmt: skip
         outcome, reason, peak = _watch(process, limits, stopped)
     seconds = time.monotonic() - begin
     if not outcome:
         outcome, reason = _ended(folder, process.returncode)
-    return _Attempt(outcome, reason, seconds, peak)
+    try:
+        metrics, data = _metrics(folder)
+    except ValueError as error:
+        metrics, data = {}, {}
+        if outcome == "completed":
+            outcome, reason = "failed", str(error)
+    figures, cell = [], None
+    with suppress(OSError, ValueError):
+        if (folder / artifacts.EXECUTING).exists():  # of a process that was ended
+            figures = artifacts.keep(folder, plan.source.name)
+        else:
+            figures = files.read_json(folder / artifacts.OUTCOME)["figures"]
+    with suppress(FileNotFoundError, ValueError):
+        cell = files.read_json(folder / artifacts.CELL)
+    return RunRecord(
+        id=plan.id, notebook=plan.source.name, outcome=outcome, reason=reason, cell=cell,
+        parameters=plan.parameters, metrics=metrics, started=started, ended=records.now(),
+        seconds=round(seconds, 2), attempts=number, peak_memory=peak, figures=figures, data=data,
+        source=plan.source.digest, library=machine.library_digest(), commit=plan.source.commit,
+        versions=machine.versions(), hardware=machine.hardware(threads),
+    )  # fmt: skip
 
 
 def _watch(
@@ -119,9 +113,9 @@ def _watch(
     try:
         while process.poll() is None and not outcome:
             time.sleep(LOOK)
-            tree = _tree(process.pid)
+            tree, now = _tree(process.pid)
             seen |= {each.pid: each for each in tree}
-            peak = max(peak, now := _memory(tree))
+            peak = max(peak, now)
             if stopped():
                 outcome, reason = "stopped", "stopped by Ctrl-C"
             elif time.monotonic() - begin > limits.timeout:
@@ -131,12 +125,24 @@ def _watch(
                 outcome = "memory"
     finally:
         for each in seen.values():  # the kernel outlives a killed parent
-            with contextlib.suppress(psutil.Error):
+            with suppress(psutil.Error):
                 each.kill()
-        with contextlib.suppress(ProcessLookupError):
+        with suppress(ProcessLookupError):
             process.kill()
         process.wait()
     return outcome, reason, peak
+
+
+def _tree(pid: int) -> tuple[list[psutil.Process], int]:
+    """Return a process with all below it, and their resident bytes together."""
+    tree, total = [], 0
+    with suppress(psutil.Error):
+        first = psutil.Process(pid)
+        tree = [first, *first.children(recursive=True)]
+    for process in tree:
+        with suppress(psutil.Error):
+            total += process.memory_info().rss
+    return tree, total
 
 
 def _ended(folder: Path, code: int) -> tuple[str, str]:
@@ -150,38 +156,11 @@ def _ended(folder: Path, code: int) -> tuple[str, str]:
         return "failed", f"its process ended with exit code {code}: {last[-1]}"
     if reason == artifacts.DEAD_KERNEL:
         return "killed", reason
-    if not reason:
-        try:
-            _metrics(folder)
-        except ValueError as error:
-            reason = str(error)
     return ("failed", reason) if reason else ("completed", "")
 
 
-def _recorded(plan: Plan, attempt: _Attempt, started: str, attempts: int, threads: int) -> RunRecord:
-    folder, figures, cell = plan.folder, [], None
-    with contextlib.suppress(OSError, ValueError):
-        if (folder / artifacts.EXECUTING).exists():  # of a process that was ended
-            figures = artifacts.keep(folder, plan.source.name)
-        else:
-            figures = files.read_json(folder / artifacts.OUTCOME)["figures"]
-    with contextlib.suppress(FileNotFoundError, ValueError):
-        cell = files.read_json(folder / artifacts.CELL)
-    try:
-        metrics, data = _metrics(folder)
-    except ValueError:
-        metrics, data = {}, {}
-    return RunRecord(
-        id=plan.id, notebook=plan.source.name, outcome=attempt.outcome, reason=attempt.reason, cell=cell,
-        parameters=plan.parameters, metrics=metrics, started=started, ended=records.now(),
-        seconds=round(attempt.seconds, 2), attempts=attempts, peak_memory=attempt.peak_memory,
-        figures=figures, data=data, source=plan.source.digest, library=machine.library_digest(),
-        commit=plan.commit, versions=machine.versions(), hardware=machine.hardware(threads),
-    )  # fmt: skip
-
-
 def _metrics(folder: Path) -> tuple[dict[str, float | None], dict[str, str]]:
-    """Return what the notebook reported: its numbers, and the checksums of its data.
+    """Return the numbers that the notebook reported, and the checksums of its data.
 
     Raises:
         ValueError: The file is damaged.
@@ -200,7 +179,7 @@ def _metrics(folder: Path) -> tuple[dict[str, float | None], dict[str, str]]:
 
 
 def _clear(folder: Path) -> None:
-    """Remove what an earlier attempt left, except what its notebook wrote (checkpoints to go on from)."""
+    """Remove the files of an earlier attempt, except those of its notebook (checkpoints to go on from)."""
     (folder / records.RECORD_FILE).unlink(missing_ok=True)
     for path in folder.iterdir():
         if path.name in (artifacts.FILES, ".lock", artifacts.BUSY):
@@ -209,19 +188,3 @@ def _clear(folder: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
-
-
-def _tree(pid: int) -> list[psutil.Process]:
-    try:
-        first = psutil.Process(pid)
-        return [first, *first.children(recursive=True)]
-    except psutil.Error:
-        return []
-
-
-def _memory(tree: list[psutil.Process]) -> int:
-    total = 0
-    for process in tree:
-        with contextlib.suppress(psutil.Error):
-            total += process.memory_info().rss
-    return total

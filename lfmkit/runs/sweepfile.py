@@ -1,20 +1,25 @@
-"""Sweep files: YAML that names a notebook and the runs wanted of it."""
+"""Sweep files: YAML that names a notebook and its runs; and an estimate of the time these take."""
 
 from __future__ import annotations
 
 import itertools
+import json
 import math
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lfmkit.runs.parameters import read_notebook, read_yaml
-from lfmkit.runs.plans import Limits, Plan, commit_of, read_limits
-from lfmkit.runs.values import Value
+from lfmkit.runs import records
+from lfmkit.runs.parameters import Value, read_notebook, read_yaml
+from lfmkit.runs.plans import Limits, Plan, read_limits
+from lfmkit.runs.records import RunRecord
 
 MOST = 100_000  # runs
+KEYS = ("notebook", "about", "parameters", "runs", "grid", "seeds", "limits")
 
 
 @dataclass(frozen=True)
@@ -22,9 +27,9 @@ class Sweep:
     """The runs of a sweep file.
 
     Attributes:
-        about: What the sweep is for.
+        about: The purpose of the sweep, in words.
         plans: The runs, each once, in the order they are started.
-        limits: What each of them may use.
+        limits: Time, memory, threads and retries of each.
     """
 
     about: str
@@ -40,10 +45,9 @@ def read_sweep(path: str | Path, root: str | Path = "runs") -> Sweep:
         ValueError: The file is damaged, has an unknown key, or asks for parameters that do not fit.
     """
     about = read_yaml(path)
-    known = ("notebook", "about", "parameters", "runs", "grid", "seeds", "limits")
     for key in about:
-        if key not in known:
-            raise ValueError(f"{path} has the unknown key {key!r}: known are {', '.join(known)}")
+        if key not in KEYS:
+            raise ValueError(f"{path} has the unknown key {key!r}: known are {', '.join(KEYS)}")
     if not isinstance(about.get("notebook"), str):
         raise ValueError(f"{path} must name its notebook, relative to itself: `notebook: ../name.ipynb`")
     source = read_notebook(Path(path).parent / about["notebook"])
@@ -53,34 +57,51 @@ def read_sweep(path: str | Path, root: str | Path = "runs") -> Sweep:
         if type(seeds) is int and not 0 < seeds <= MOST:
             raise ValueError(f"{path}: `seeds` must be a number from 1 to {MOST:,} or a list, got {seeds}")
         grid["seed"] = list(range(seeds)) if type(seeds) is int else seeds
-    if (
-        not isinstance(fixed, dict)
-        or not isinstance(rows, list)
-        or not all(isinstance(r, dict) for r in rows)
-    ):
+    if not isinstance(rows, list) or not all(isinstance(each, dict) for each in (fixed, *rows)):
         raise ValueError(f"{path}: `parameters` must be a mapping, and `runs` a list of mappings")
     axes = [[{name: value} for value in _values(name, values)] for name, values in grid.items()]
     count = len(rows) * math.prod(len(axis) for axis in axes)
     if not 0 < count <= MOST:
         raise ValueError(f"{path} asks for {count:,} runs: between 1 and {MOST:,} are wanted")
-    commit = commit_of(source.path.resolve().parent)
     plans: dict[str, Plan] = {}
     for row, *point in itertools.product(rows, *axes):
         given = fixed | row
         for setting in point:
             given = given | setting
-        plan = Plan(source, source.check(given), Path(root).absolute(), commit=commit)
+        plan = Plan(source, source.check(given), Path(root).absolute())
         plans.setdefault(plan.id, plan)
     return Sweep(str(about.get("about", "")), tuple(plans.values()), read_limits(about.get("limits", {})))
+
+
+def estimate(plans: Sequence[Plan]) -> list[float | None]:
+    """Return the seconds that each run of a notebook will take, or None where no earlier run tells.
+
+    The median of its completed runs that agree in most parameters, other than the seed.
+    """
+    places = plans[0].folder.parent.glob(f"*/{records.RECORD_FILE}")
+    earlier = [record for place in places if (record := records.completed(place.parent))]
+    return [_like(plan, earlier) for plan in plans]
+
+
+def _like(plan: Plan, earlier: list[RunRecord]) -> float | None:
+    asked = json.loads(json.dumps(plan.parameters))  # as a record has them
+    asked.pop("seed", None)
+
+    def agreement(record: RunRecord) -> int:
+        return sum(record.parameters.get(name) == value for name, value in asked.items())
+
+    best = max(map(agreement, earlier), default=0)
+    seconds = [record.seconds for record in earlier if agreement(record) == best]
+    return statistics.median(seconds) if seconds else None
 
 
 def _values(name: str, values: Any) -> list[Value]:
     """Return the values of one axis of the grid: a list, or a range."""
     if isinstance(values, dict):
         try:
-            return _range(**{"start" if key == "from" else "stop" if key == "to" else key: value
-                             for key, value in values.items()})  # fmt: skip
-        except (TypeError, ValueError):
+            rest = dict(values)
+            return _range(rest.pop("from"), rest.pop("to"), **rest)
+        except (KeyError, TypeError, ValueError):
             raise ValueError(
                 f"the range of {name} must be {{from, to, step}} or {{from, to, count}} in numbers, "
                 f"from < to; a count of 2 or more may have `scale: log`; got {values!r}"

@@ -6,24 +6,23 @@ import math
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping, Sequence
 
-from lfmkit.runs import selection
-from lfmkit.runs.records import Json, RunRecord
-from lfmkit.runs.results import COMPLETED, FIRST, Results
+import pandas as pd
 
-if TYPE_CHECKING:
-    import pandas as pd
+from lfmkit.runs.records import Json
+from lfmkit.runs.results import COMPLETED, FIRST, Results, plain
+from lfmkit.runs.selection import nearest, text
 
 Columns = Mapping[str, Sequence[str]]
 LONGEST = 32  # letters of a cell
-MOST = 20  # lines about runs that did not complete
+MOST = 20  # kinds of failures that are listed
+NAMED = 3  # folders of each kind
 NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?( MB)?( \+- [\d.e+-]+)?( \(n \d+\))?|[-+]?inf|nan|")
 
 
 def of_runs(results: Results, metrics: Sequence[str] = ()) -> Columns:
-    """Return the columns of a table with one row a run: what differs between the runs, and the metrics.
+    """Return the columns of a table with one row a run: parameters that differ, and metrics.
 
     Args:
         results: The runs.
@@ -32,11 +31,11 @@ def of_runs(results: Results, metrics: Sequence[str] = ()) -> Columns:
     Raises:
         ValueError: There is no such column.
     """
-    chosen = [selection.nearest(name, results.columns) for name in metrics] or results.reported
+    chosen = [nearest(name, results.table) for name in metrics] or results.reported
     common = same(results)
-    differing = [name for name in ("notebook", *_given(results)) if name not in common]
-    names = ["id", "outcome", *differing, *chosen, "seconds", "peak_memory", "started"]
-    return {name: [_cell(name, value) for value in results.columns[name]] for name in dict.fromkeys(names)}
+    differing = [name for name in ("notebook", *results.given) if name not in common]
+    names = dict.fromkeys(["id", "outcome", *differing, *chosen, "seconds", "peak_memory", "started"])
+    return {name: _shown(results.table[name]) for name in names}
 
 
 def of_means(means: pd.DataFrame) -> Columns:
@@ -45,15 +44,13 @@ def of_means(means: pd.DataFrame) -> Columns:
     The number of runs stands beside a mean only where it is not that of all completed runs.
     """
     columns: dict[str, list[str]] = {}
-    counts = [int(count) for count in means[COMPLETED]]
-    for name in means.columns:
+    for name in means:
         metric = name.removesuffix(" mean")
         if name != metric:
-            parts = zip(means[name], means[f"{metric} stderr"], means[f"{metric} n"], counts, strict=True)
-            columns[metric] = [_mean(*each) for each in parts]
+            parts = means[[name, f"{metric} stderr", f"{metric} n", COMPLETED]]
+            columns[metric] = [_mean(*row) for row in parts.itertuples(index=False)]
         elif not name.endswith((" stderr", " n")):
-            cells = means[name].astype(object).where(means[name].notna(), None)
-            columns[name] = [_cell(name, cell) for cell in cells]
+            columns[name] = _shown(means[name])
     return columns
 
 
@@ -61,75 +58,62 @@ def same(results: Results) -> dict[str, Json]:
     """Return the notebook and the parameters that have one value in all of several runs."""
     if len(results) < 2:
         return {}
-    found = {}
-    for name in ("notebook", *_given(results)):
-        cells = results.columns[name]
-        if all(cell == cells[0] and type(cell) is type(cells[0]) for cell in cells):
-            found[name] = cells[0]
-    return found
+    names = [name for name in ("notebook", *results.given) if results.table[name].nunique(dropna=False) == 1]
+    return {name: plain(results.table[name].head(1))[0] for name in names}
 
 
-def above(results: Results) -> list[str]:
-    """Return the lines above the table: how many runs, and what is the same in all of them."""
-    said = f"recorded in {results.root}"
-    if results.runs:
-        lines = [f"{len(results):,} {'run' if len(results) == 1 else 'runs'} {said}{counts(results)}"]
-    elif results.where:
-        lines = [f"no run {said} has {', '.join(results.where)}"]
-    else:
-        lines = [f"no run is {said}: `lfmkit run NOTEBOOK` makes one"]
-    common = [f"{name} {_cell(name, value) or 'none'}" for name, value in same(results).items()]
-    return [_plain(line) for line in (lines + ["the same in all: " + ", ".join(common)] * bool(common))]
+def above(results: Results, by: Collection[str] = ()) -> list[str]:
+    """Return the lines above the table: how many runs, what is the same in all, and what means are over.
+
+    Args:
+        results: The runs.
+        by: Columns whose values make the groups of a table of means.
+    """
+    common, lines = same(results), [counted(results, f" recorded in {results.root}")]
+    if not results.where and not results.runs:
+        lines = [f"no run is recorded in {results.root}: `lfmkit run NOTEBOOK` makes one"]
+    if common:
+        cells = [f"{name} {_cell(name, value) or 'none'}" for name, value in common.items()]
+        lines.append(f"the same in all: {', '.join(cells)}")
+    if by and results.runs:
+        inside = [name for name in results.given if name not in {*by, *common, *FIRST}]
+        over = [f"{name} ({results.table[name].nunique(dropna=False)} values)" for name in inside]
+        lines.append(f"means +- standard errors over {', '.join(over) or 'runs'}")
+    return [_plain(line) for line in lines]
+
+
+def counted(results: Results, place: str = "") -> str:
+    """Return how many runs there are, how they were selected, and how many have which outcome."""
+    return f"{len(results):,} run{'s' * (len(results) != 1)}{place}{counts(results)}"
 
 
 def counts(results: Results) -> str:
     """Return how the runs were selected, and how many have which outcome."""
-    outcomes = Counter(run.outcome for run in results.runs.values())
-    found = [f"{count:,} {outcome}" for outcome, count in outcomes.most_common()]
-    for name, folders in (("running", results.running), ("interrupted", results.interrupted),
-                          ("unreadable", results.unreadable)):  # fmt: skip
-        found += [f"{len(folders):,} {name}"] if folders else []
+    outcomes = [run.outcome for run in results.runs.values()]
+    outcomes += [reason.partition(":")[0] for reason in results.without.values()]
+    found = [f"{count:,} {outcome}" for outcome, count in Counter(outcomes).most_common()]
     where = f", where {', '.join(results.where)}" if results.where else ""
     return f"{where}: {', '.join(found)}" if found else where
 
 
-def averaged(results: Results, by: Iterable[str]) -> str:
-    """Return the line that says which parameters differ inside groups, so that the means are over them."""
-    fixed = {*by, *same(results), *FIRST}
-    over = [
-        f"{name} ({len(set(map(selection.text, results.columns[name])))} values)"
-        for name in _given(results)
-        if name not in fixed
-    ]
-    return f"means +- standard errors over {', '.join(over) or 'runs'}"
-
-
 def failures(results: Results) -> list[tuple[str, list[str]]]:
     """Return every reason why a run has no result, with the folders of the runs, the most frequent first."""
+    incomplete = {folder: run.why for folder, run in results.runs.items() if not run.completed}
     reasons: dict[str, list[str]] = {}
-    for folder, run in results.runs.items():
-        if not run.completed:
-            reasons.setdefault(why(run), []).append(folder)
-    for folder, reason in results.unreadable.items():
-        reasons.setdefault(f"unreadable: {reason}", []).append(folder)
+    for folder, reason in (incomplete | dict(results.without)).items():
+        reasons.setdefault(reason, []).append(folder)
     return sorted(reasons.items(), key=lambda each: -len(each[1]))
 
 
 def below(results: Results) -> list[str]:
     """Return the lines below the table: every run without a result, and why."""
-    found = failures(results)
-    lines = [f"{reason} [{_some(folders)}]" for reason, folders in found[:MOST]]
-    lines += [f"and {len(found) - MOST:,} more kinds of failures"] * (len(found) > MOST)
-    lines += [f"running: {_some(results.running)}"] * bool(results.running)
-    lines += [f"interrupted: {_some(results.interrupted)}"] * bool(results.interrupted)
+    lines, found = [], failures(results)
+    for reason, folders in found[:MOST]:
+        more = f" and {len(folders) - NAMED:,} more" if len(folders) > NAMED else ""
+        lines.append(f"{reason} [{', '.join(folders[:NAMED])}{more}]")
+    if len(found) > MOST:
+        lines.append(f"and {len(found) - MOST:,} more kinds of failures")
     return [_plain(line) for line in lines]
-
-
-def why(run: RunRecord) -> str:
-    """Return in one line what became of a run that did not complete: outcome, last cell, reason."""
-    cell = run.cell or {}
-    place = f" in cell {cell.get('number')} `{cell.get('source', '')}`" if cell else ""
-    return f"{run.outcome}{place}: {run.reason or 'no reason was recorded'}"
 
 
 def terminal(columns: Columns, width: int | None = None, keep: Collection[str] = ()) -> str:
@@ -137,24 +121,18 @@ def terminal(columns: Columns, width: int | None = None, keep: Collection[str] =
 
     Args:
         columns: Cells by name.
-        width: Letters of a line; None for as many as there are.
+        width: Letters of a line; None for no limit.
         keep: Columns that are not left out, and neither is the first one.
     """
-    cells = {name: [_short(cell) for cell in column] for name, column in columns.items()}
-    widths = {name: max(map(len, (_plain(name), *column))) for name, column in cells.items()}
-    names = list(cells)
+    blocks = {name: _block(name, cells) for name, cells in columns.items()}
+    names = list(blocks)
     for name in reversed(names[1:]):
-        if width is not None and name not in keep and sum(widths[n] + 2 for n in names) - 2 > width:
+        total = sum(len(blocks[each][0]) + 2 for each in names) - 2
+        if width is not None and total > width and name not in keep:
             names.remove(name)
-    right = {name for name in names if _numeric(columns[name])}
-    lines = []
-    for row in zip(*([_plain(name), *cells[name]] for name in names), strict=True):
-        padded = [
-            cell.rjust(widths[name]) if name in right else cell.ljust(widths[name])
-            for name, cell in zip(names, row, strict=True)
-        ]
-        lines.append("  ".join(padded).rstrip())
-    left_out = [_plain(name) for name in cells if name not in names]
+    rows = zip(*(blocks[name] for name in names), strict=True)
+    lines = ["  ".join(row).rstrip() for row in rows]
+    left_out = [_plain(name) for name in blocks if name not in names]
     if left_out:
         line = f"left out, for the width of the terminal: {', '.join(left_out)}"
         lines += ["", *textwrap.wrap(line, width or 80)]
@@ -163,21 +141,15 @@ def terminal(columns: Columns, width: int | None = None, keep: Collection[str] =
 
 def markdown(columns: Columns, lines: Sequence[str] = (), notes: Sequence[str] = ()) -> str:
     """Return a Markdown table between paragraphs of lines and a list of notes."""
-    rows = zip(*columns.values(), strict=True)
-    table = [
-        [_escaped(_plain(name)) for name in columns],
-        ["---:" if _numeric(column) else "---" for column in columns.values()],
-        *([_escaped(_plain(cell)) for cell in row] for row in rows),
-    ]
-    text = [f"{_escaped(line)}\n" for line in lines]
-    text += ["| " + " | ".join(row) + " |" for row in table]
-    return "\n".join([*text, *([""] if notes else []), *(f"- {_escaped(note)}" for note in notes), ""])
+    rules = ["---:" if _numeric(cells) else "---" for cells in columns.values()]
+    rows = [[_escaped(cell) for cell in row] for row in zip(*columns.values(), strict=True)]
+    table = [f"| {' | '.join(row)} |" for row in (map(_escaped, columns), rules, *rows)]
+    items = ["", *(f"- {_escaped(note)}" for note in notes)] if notes else []
+    return "\n".join([*(f"{_escaped(line)}\n" for line in lines), *table, *items, ""])
 
 
-def _given(results: Results) -> list[str]:
-    """Return the columns of the parameters that any of these runs has."""
-    runs = results.runs.values()
-    return [col for name, col in results.parameters.items() if any(name in run.parameters for run in runs)]
+def _shown(cells: pd.Series) -> list[str]:
+    return [_cell(cells.name, value) for value in plain(cells)]
 
 
 def _cell(name: str, value: Json) -> str:
@@ -192,7 +164,7 @@ def _cell(name: str, value: Json) -> str:
         return str(value)[:16].replace("T", " ")
     if isinstance(value, float):
         return f"{value:.0f}" if value.is_integer() and abs(value) < 1e9 else f"{value:.4g}"
-    return selection.text(value)
+    return text(value)
 
 
 def _mean(mean: float, stderr: float, n: int, count: int) -> str:
@@ -202,18 +174,16 @@ def _mean(mean: float, stderr: float, n: int, count: int) -> str:
     return f"{mean:.4g}{error}{'' if n == count else f' (n {n})'}"
 
 
-def _numeric(column: Sequence[str]) -> bool:
-    return any(column) and all(NUMBER.fullmatch(cell) for cell in column)
+def _numeric(cells: Sequence[str]) -> bool:
+    return any(cells) and all(NUMBER.fullmatch(cell) for cell in cells)
 
 
-def _short(cell: str) -> str:
-    cell = _plain(cell)
-    return cell if len(cell) <= LONGEST else cell[: LONGEST - 3] + "..."
-
-
-def _some(folders: Sequence[str]) -> str:
-    more = f" and {len(folders) - 3:,} more" if len(folders) > 3 else ""
-    return ", ".join(folders[:3]) + more
+def _block(name: str, cells: Sequence[str]) -> list[str]:
+    """Return a column with its name as lines of equal length."""
+    lines = [_plain(name), *(_plain(cell) for cell in cells)]
+    lines[1:] = [line if len(line) <= LONGEST else f"{line[: LONGEST - 3]}..." for line in lines[1:]]
+    width, right = max(map(len, lines)), _numeric(cells)
+    return [line.rjust(width) if right else line.ljust(width) for line in lines]
 
 
 def _plain(text: str) -> str:
@@ -224,4 +194,5 @@ def _plain(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return re.sub(r"([\\|`*_{}\[\]<>&#~])", r"\\\1", text)
+    """Return a text in one line that Markdown shows as it is."""
+    return re.sub(r"([\\|`*_{}\[\]<>&#~])", r"\\\1", _plain(text))

@@ -33,7 +33,7 @@ def sweep_file(tmp_path, make_notebook):
 
 def numbers(root):
     found = map(records.read, records.folders(root))
-    return {(r.parameters["a"], r.seed): (r.outcome, r.metrics) for r in found}
+    return {(r.parameters["a"], r.parameters["seed"]): (r.outcome, r.metrics) for r in found}
 
 
 def test_the_numbers_are_those_of_this_machine(sweep_file, address, client, tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import subprocess
 from pathlib import Path
 
 import nbformat
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lfmkit.runs import parameters, plans, sweepfile, values
+from lfmkit.runs import parameters, plans, sweepfile
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 PARAMETERS = """
@@ -117,7 +118,7 @@ WORDS = {"3": 3, "1e-3": 1e-3, "(1, 2)": (1, 2), "True": True, "null": None, "a 
 
 @pytest.mark.parametrize(("word", "value"), WORDS.items())
 def test_words_of_the_command_line(word, value):
-    assert values.parse_value(word) == value
+    assert parameters.parse_value(word) == value
 
 
 def test_what_is_no_notebook(tmp_path, make_notebook):
@@ -164,6 +165,29 @@ def test_an_id_depends_on_code_and_parameters_alone(make_notebook):
     assert same.id == first.id
     assert plans.plan_run(make_notebook("walk", PARAMETERS, ["print(1)"]), {"seed": 2}).id != first.id
     assert plans.plan_run(make_notebook("walk", PARAMETERS, ["print(2)"]), {"seed": 1}).id != first.id
+
+
+def test_the_commit_of_a_notebook(tmp_path, make_notebook):
+    path = make_notebook("walk", PARAMETERS, ["print(1)"])
+    assert parameters.read_notebook(path).commit is None
+
+    def git(*words):
+        named = ["-c", "user.name=me", "-c", "user.email=me@example.org"]
+        done = subprocess.run(
+            ["git", "-C", tmp_path, *named, *words], capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    git("init")
+    assert parameters.read_notebook(path).commit is None  # nothing is committed yet
+    git("add", path.name)
+    git("commit", "-m", "first")
+    git("tag", "-a", "v1", "-m", "a tag does not replace the hash")
+    head = git("rev-parse", "HEAD")
+    (tmp_path / "untracked").touch()
+    assert parameters.read_notebook(path).commit == head
+    make_notebook("walk", PARAMETERS, ["print(2)"])
+    assert parameters.read_notebook(path).commit == f"{head}+changes"
 
 
 def sweep_of(tmp_path, text):
@@ -233,7 +257,7 @@ def test_ranges(tmp_path, source, axis, values):
         ("seeds: 1000000000", "a number from 1 to 100,000"),
         ("limits: {time: 3}", "limits are timeout, memory"),
         ("limits: {timeout: 0}", "above 0"),
-        ("limits: {memory: lots}", "no amount of memory"),
+        ("limits: {memory: lots}", "not an amount of memory"),
         ("limits: {retries: -1}", "0 or more"),
         ("a: [", "cannot be read as YAML"),
         ("parameters: !!python/object/apply:os.mkdir [/tmp/hostile]", "cannot be read as YAML of plain data"),

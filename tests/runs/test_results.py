@@ -1,6 +1,5 @@
 """The table of recorded runs: what was written is read, filtered, averaged, shown, and never stopped."""
 
-import argparse
 import json
 import math
 import subprocess
@@ -14,13 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lfmkit import plots
-from lfmkit.runs import index, records, results_command, tables
+from lfmkit import __main__, plots
+from lfmkit.runs import index, records, tables
 from lfmkit.runs.records import RunRecord
 from lfmkit.runs.results import COMPLETED, OTHERS, read_results, write
 from lfmkit.runs.selection import text
 from lfmkit.utils import files
 
+INTERRUPTED = "interrupted: no record, the same command makes the run again"
 START = "2026-01-02T03:04:05+00:00"
 HOSTILE = "</script><script>alert(1)</script> | *a* `b`\n\x1b[31m\ud800"
 text_values = st.text(st.characters(exclude_characters="\r\0"), max_size=12)
@@ -64,9 +64,7 @@ def sweep(tmp_path):
 
 
 def run(*words):
-    parser = argparse.ArgumentParser(prog="lfmkit results")
-    results_command.add_arguments(parser)
-    return results_command.main(parser.parse_args([str(word) for word in words]))
+    return __main__.main(["results", *map(str, words)])
 
 
 # reading
@@ -76,9 +74,7 @@ def test_a_run_is_read_as_it_was_written(sweep):
     results = read_results(sweep)
     assert len(results) == 12
     assert results.runs["experiment/000000000005"] == records.read(sweep / "experiment" / "000000000005")
-    assert not results.unreadable
-    assert not results.running
-    assert not results.interrupted
+    assert not results.without
 
 
 def test_the_columns_are_in_order(sweep):
@@ -130,8 +126,8 @@ def test_a_damaged_record_is_named_and_stops_nothing(sweep, damage, capsys):
     path.write_text(DAMAGE[damage](json.loads(path.read_text())))
     results = read_results(sweep)
     assert len(results) == 11
-    assert list(results.unreadable) == ["experiment/000000000001"]
-    assert results.unreadable["experiment/000000000001"] != ""
+    assert list(results.without) == ["experiment/000000000001"]
+    assert results.without["experiment/000000000001"].startswith("unreadable: record.json")
     assert run(sweep, "--html") == 0
     said = capsys.readouterr().out
     assert "11 runs recorded" in said
@@ -144,7 +140,7 @@ def test_a_record_that_is_a_folder(sweep):
     path = sweep / "experiment" / "000000000001" / "record.json"
     path.unlink()
     path.mkdir()
-    assert list(read_results(sweep).unreadable) == ["experiment/000000000001"]
+    assert list(read_results(sweep).without) == ["experiment/000000000001"]
 
 
 def test_numbers_that_are_not_finite_are_missing(tmp_path):
@@ -155,7 +151,7 @@ def test_numbers_that_are_not_finite_are_missing(tmp_path):
     (row,) = read_results(tmp_path).frame()[["a", "b", "c"]].to_numpy()
     assert np.isnan(row[:2]).all()
     assert row[2] == 3
-    assert "NaN" not in index.render(read_results(tmp_path))
+    assert "NaN" not in index.write(read_results(tmp_path)).read_text()
 
 
 def test_what_is_at_work_and_what_was_interrupted(sweep, capsys):
@@ -174,13 +170,13 @@ def test_what_is_at_work_and_what_was_interrupted(sweep, capsys):
         results = read_results(sweep)
         assert run(sweep, "--html") == 0
         process.stdin.close()
-    assert results.running == ("experiment/" + "a" * 12,)
-    assert results.interrupted == ("experiment/" + "b" * 12,)
+    a, b = ("experiment/" + letter * 12 for letter in "ab")
+    assert results.without == {a: "running: no record yet", b: INTERRUPTED}
     assert len(results) == 12
     said = capsys.readouterr().out
     assert "1 running, 1 interrupted" in said
-    assert f"running: experiment/{'a' * 12}\ninterrupted: experiment/{'b' * 12}" in said
-    assert read_results(sweep).interrupted == ("experiment/" + "a" * 12, "experiment/" + "b" * 12)
+    assert f"running: no record yet [{a}]\n{INTERRUPTED} [{b}]" in said
+    assert read_results(sweep).without == dict.fromkeys((a, b), INTERRUPTED)
 
 
 def test_a_run_that_ends_between_two_looks_is_read(sweep, monkeypatch):
@@ -240,9 +236,9 @@ def test_true_and_one_are_not_the_same(tmp_path):
     [
         ("exces<0.1", "there is no column 'exces': did you mean excess"),
         ("zzzzz=1", r"there is no column 'zzzzz': there are id, notebook, outcome, method"),
-        ("excess", "'excess' is no condition: write NAME=VALUE"),
-        ("=3", "is no condition"),
-        ("excess<low", "excess<low: 'low' is no number"),
+        ("excess", "'excess' is not a condition: write NAME=VALUE"),
+        ("=3", "is not a condition"),
+        ("excess<low", "excess<low: 'low' is not a number"),
     ],
 )
 def test_a_condition_that_makes_no_sense(sweep, where, message, capsys):
@@ -256,11 +252,12 @@ def test_a_condition_that_makes_no_sense(sweep, where, message, capsys):
 
 
 def test_sorting_puts_what_is_missing_last(sweep):
-    found = read_results(sweep).sort("excess").columns["excess"]
-    assert found == [*sorted(found[:-1]), None]
+    found = list(read_results(sweep).sort("excess").frame()["excess"])
+    assert found[:-1] == sorted(found[:-1])
+    assert math.isnan(found[-1])
     runs = [record(number, parameters={"a": value}) for number, value in enumerate(["b", "a", 5, [1]])]
     mixed = store(sweep.parent / "mixed", *runs)
-    assert [text(value) for value in read_results(mixed).sort("a").columns["a"]] == ["5", "(1,)", "a", "b"]
+    assert list(read_results(mixed).sort("a").frame()["a"]) == ["5", "(1,)", "a", "b"]
 
 
 # means
@@ -458,7 +455,7 @@ def test_no_folder_and_nothing_in_it(tmp_path, capsys, sweep):
     assert "there is no folder" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
     assert run(tmp_path / "empty", "--where", "seed=0", "--by", "method", "--metric", "excess") == 0
-    assert "no run recorded in" in capsys.readouterr().out
+    assert "0 runs recorded in" in capsys.readouterr().out
     assert run(tmp_path / "empty", "--csv", tmp_path / "none.csv", "--html") == 0
     assert "`lfmkit run NOTEBOOK` makes one" in capsys.readouterr().out
     assert list(pd.read_csv(tmp_path / "none.csv"))[:3] == ["id", "notebook", "outcome"]
@@ -466,7 +463,7 @@ def test_no_folder_and_nothing_in_it(tmp_path, capsys, sweep):
         run(sweep, "--where", "seed=77", "--metric", "excess", "--by", "method", "--csv", tmp_path / "b.csv")
         == 0
     )
-    assert capsys.readouterr().out.startswith(f"no run recorded in {sweep} has seed=77\n")
+    assert capsys.readouterr().out.startswith(f"0 runs recorded in {sweep}, where seed=77\n")
     assert run(sweep, "--where", "outcome=failed", "--metric", "nfe") == 0
 
 
@@ -486,23 +483,17 @@ def test_a_file_that_cannot_be_written(sweep, capsys):
 
 def test_it_starts_without_what_it_does_not_need(sweep):
     code = (
-        "import sys, argparse; from lfmkit.runs import results_command as c; p = argparse.ArgumentParser()\n"
-        "c.add_arguments(p); c.main(p.parse_args(sys.argv[1:]))\n"
-        "print({'torch', 'pandas', 'numpy', 'nbformat'} & set(sys.modules))"
+        "import sys; from lfmkit import __main__; assert 'pandas' not in sys.modules\n"
+        "__main__.main(sys.argv[1:]); print({'torch', 'matplotlib', 'nbformat'} & set(sys.modules))"
     )
-    words = [str(sweep), "--where", "seed=0", "--sort", "excess", "--html"]
+    words = ["results", str(sweep), "--where", "seed=0", "--sort", "excess", "--html"]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("set()\n"), done.stdout
 
 
 def test_a_reader_that_has_seen_enough(sweep):
-    code = (
-        "import sys, argparse; from lfmkit.runs import results_command as c; p = argparse.ArgumentParser()\n"
-        "c.add_arguments(p); sys.exit(c.main(p.parse_args(sys.argv[1:])))"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(sweep)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as it:
+    command = [sys.executable, "-m", "lfmkit", "results", str(sweep)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as it:
         it.stdout.close()
         assert it.stderr.read() == b""
         assert it.wait(60) == 0

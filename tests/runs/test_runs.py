@@ -16,7 +16,7 @@ import psutil
 import pytest
 from nbclient import NotebookClient
 
-from lfmkit.runs import artifacts, engine, plans, records, supervise, sweep, sweepfile
+from lfmkit.runs import artifacts, child, plans, records, supervise, sweep, sweepfile
 from lfmkit.runs.supervise import perform
 from lfmkit.utils import files
 
@@ -29,7 +29,7 @@ seed = 0
 out = None
 """
 CELLS = [
-    "import os, time, pathlib\nfrom lfmkit.runs.reporting import report",
+    "import os, time, pathlib\nfrom lfmkit import report",
     'with open(note or os.devnull, "a") as file:\n    file.write(f"{a}\\n")',
     "time.sleep(seconds)\nreport(double=2 * a, seed=seed)",
     """# faults
@@ -171,7 +171,7 @@ def test_called_again_it_is_there(notebook, tmp_path):
         (["-p", "out", "/tmp/elsewhere"], "`out` is set by the run"),
         (["-f", "none.yaml"], "there is no file none.yaml"),
         (["--timeout", "-1"], "timeout must be"),
-        (["--memory", "much"], "no amount of memory"),
+        (["--memory", "much"], "not an amount of memory"),
     ],
 )
 def test_a_wrong_call_starts_nothing(notebook, tmp_path, words, message):
@@ -209,7 +209,7 @@ def test_faults_are_named_and_the_sweep_goes_on(sweep_file, tmp_path):
     assert "signal 9" in found["worker"].reason
     for fault in ("raise", "memory", "kernel", "worker"):
         assert found[fault].cell == {"number": 6, "source": "# faults"}
-        assert f"{found[fault].reason} (cell 6: # faults)" in output
+        assert f"{found[fault].reason} in cell 6 `# faults`" in output
     assert processes_of(tmp_path / "runs") == []
 
 
@@ -368,21 +368,19 @@ def test_a_reply_whose_event_was_lost_is_still_seen(monkeypatch):
         return SimpleNamespace(shell_channel=SimpleNamespace(get_msg=deaf))
 
     monkeypatch.setattr(NotebookClient, "async_start_new_kernel_client", started)
-    client = engine.SlicedClient.__new__(engine.SlicedClient)
+    client = child.SlicedClient.__new__(child.SlicedClient)
     channel = asyncio.run(client.async_start_new_kernel_client()).shell_channel
     assert asyncio.run(channel.get_msg(timeout=None)) == "reply"
-    assert asked == [engine.SLICE] * 4
+    assert asked == [child.SLICE] * 4
     asked.clear()
     with pytest.raises(Empty):
         asyncio.run(channel.get_msg(timeout=0))
 
 
 def test_estimates_come_from_the_runs_that_are_most_alike(sweep_file, tmp_path):
-    from lfmkit.runs import estimate
-
     root = tmp_path / "runs"
     wanted = sweepfile.read_sweep(sweep_file("grid: {a: [1, 2]}\nseeds: [7]"), root)
-    assert estimate.estimate(wanted.plans) == [None, None]
+    assert sweepfile.estimate(wanted.plans) == [None, None]
     for a, seconds in ((1, 10.0), (1, 14.0), (2, 50.0), (3, 99.0)):
         plan = plans.plan_run(wanted.plans[0].source.path, {"a": a, "seed": int(seconds)}, root)
         record = records.RunRecord(
@@ -390,7 +388,7 @@ def test_estimates_come_from_the_runs_that_are_most_alike(sweep_file, tmp_path):
             started=records.now(), ended=records.now(), seconds=seconds,
         )  # fmt: skip
         record.write(plan.folder)
-    assert estimate.estimate(wanted.plans) == [12.0, 50.0]
+    assert sweepfile.estimate(wanted.plans) == [12.0, 50.0]
 
 
 def test_a_sweep_needs_a_worker():

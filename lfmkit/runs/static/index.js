@@ -1,5 +1,6 @@
 "use strict";
-const { columns, runs } = JSON.parse(document.getElementById("data").textContent);
+const data = JSON.parse(document.getElementById("data").textContent);
+const { columns, runs } = data;
 const PAGE = 100; // rows in the document at a time
 const PICTURES = 2; // of a run
 const order = new Intl.Collator("en", { numeric: true });
@@ -37,9 +38,12 @@ function compare(a, b) {
   return view.down ? -sign : sign;
 }
 
+// the outcome, and the rest of a reason with the first line of its cell as code
 function because(why) {
-  const [place, source, ...reason] = why.split("`");
-  return source === undefined ? [place] : [place, make("code", {}, source), reason.join("`")];
+  const outcome = why.match(/^\w*/)[0];
+  const [place, source, ...reason] = why.slice(outcome.length).split("`");
+  const rest = source === undefined ? [place] : [place, make("code", {}, source), reason.join("`")];
+  return [make("strong", {}, outcome), ...rest];
 }
 
 function row(run) {
@@ -49,8 +53,7 @@ function row(run) {
     if (name === "id") {
       line.append(make("th", { scope: "row" }, run.page ? make("a", { href: run.page }, text) : text), pictures(run));
     } else if (name === "outcome" && run.why) {
-      const why = make("p", {}, ...because(run.why.slice(text.length).replace(/^[: ]+/, "")));
-      line.append(make("td", { className: "bad" }, make("strong", {}, text), why));
+      line.append(make("td", { className: "bad" }, make("p", {}, ...because(run.why))));
     } else {
       line.append(make("td", { className: number ? "number" : "" }, text));
     }
@@ -88,6 +91,23 @@ function change(settings) {
   Object.assign(view, { page: 0 }, settings);
   draw();
   document.querySelector(".frame").scrollTop = 0;
+}
+
+at("about").textContent = data.about;
+at("written").textContent = data.written;
+const same = Object.entries(data.same);
+at("same").hidden = !same.length;
+at("same").querySelector("dl").append(
+  ...same.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
+at("without").hidden = !data.reasons.length;
+for (const { why, count, runs } of data.reasons) {
+  const links = runs.flatMap(([name, href]) => [", ", make("a", { href }, name)]).slice(1);
+  if (count > runs.length) links.push(`, and ${(count - runs.length).toLocaleString("en")} more`);
+  at("without").querySelector("ul").append(make("li", {}, ...because(why), " ", make("span", {}, ...links)));
+}
+if (data.more) {
+  const more = `and ${data.more.toLocaleString("en")} more kinds of failures`;
+  at("without").querySelector("ul").append(make("li", {}, more));
 }
 
 const heads = columns.map(({ name, number }, i) => {
