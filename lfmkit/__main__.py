@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from lfmkit.runs import results_command
+from lfmkit.utils import needed
 from lfmkit.version import __version__
 
 
@@ -16,7 +17,8 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = _parser()
     arguments = parser.parse_args(words)
     try:
-        return int(arguments.command(arguments))
+        with needed("tables" if arguments.name == "data" else "runs"):
+            return int(arguments.command(arguments))
     except KeyboardInterrupt:
         return 130
     except (ValueError, ImportError, RuntimeError, OSError) as error:
