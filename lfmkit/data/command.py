@@ -8,12 +8,12 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
-from lfmkit.data.imagesets.images import Images
+from lfmkit.data.imagesets import NAMES, images
 from lfmkit.data.imagesets.parquet import holds_images
-from lfmkit.data.imagesets.sources import NAMES, images
+from lfmkit.data.imagesets.record import Images
+from lfmkit.data.tabular import table
 from lfmkit.data.tabular.gaussian import gaussian_nll
-from lfmkit.data.tabular.sources import table
-from lfmkit.data.tabular.table import Table
+from lfmkit.data.tabular.record import Table
 
 _NAMES = 20  # columns or classes that are printed
 

@@ -1,15 +1,17 @@
-"""Finds the files of the published data sets: under $LFMKIT_DATA, in the cache, or on the network."""
+"""Finds the files of data sets: in the kit, under $LFMKIT_DATA, in the user's cache, or on the network."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import shutil
 import sys
 import tarfile
 import zlib
 from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,23 @@ MD5 = "9b9c9b0375315ad270eba4ce80c093ab"
 SIZE = "857 MB"
 DOI = "10.5281/zenodo.1161203"
 VARIABLE = "LFMKIT_DATA"
+
+
+def asset(relative: str) -> Path:
+    """Return the path of a file the kit ships: in data/ of a clone, in lfmkit/assets of a package."""
+    package = Path(str(resources.files("lfmkit")))
+    for folder in (package / "assets", package.parent / "data"):
+        if (folder / relative).exists():
+            return folder / relative
+    raise FileNotFoundError(f"{relative} is not among the kit's files: the installation is not complete")
+
+
+def cached(kind: str, key: str) -> Path:
+    """Return where tensors that took long to make are kept in the user's cache; the key says of what."""
+    import pooch
+
+    name = hashlib.sha256(key.encode()).hexdigest()[:32]
+    return Path(pooch.os_cache("lfmkit")) / kind / f"{name}.safetensors"
 
 
 def given(name: str) -> Path | None:

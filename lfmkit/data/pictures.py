@@ -17,9 +17,9 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from lfmkit import schedules
-from lfmkit.data.assets import asset
+from lfmkit.data.download import asset
 from lfmkit.oracles import GaussianMixture
-from lfmkit.utils import files
+from lfmkit.utils.provenance import note_data
 
 SHIPPED = ("rose", "tree")
 _CHUNK = 8192  # points scored at once: bounds the memory of the (points, width) kernels
@@ -191,7 +191,7 @@ def _from_file(path: Path) -> GridMixture:
     try:
         with Image.open(path) as image:
             image.load()
-            files.note_data(path.name, path)
+            note_data(path.name, path)
             if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
                 paper = Image.new("RGBA", image.size, "white")  # what shows through is paper, not ink
                 image = Image.alpha_composite(paper, image.convert("RGBA"))

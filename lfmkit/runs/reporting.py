@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import SupportsFloat
 
-from lfmkit.utils import files
+from lfmkit.utils import files, provenance
 
 FOLDER_VARIABLE = "LFMKIT_RUN_FOLDER"  # set for the kernel of `lfmkit run`
 METRICS_FILE = "metrics.json"
@@ -38,7 +38,7 @@ def report(**numbers: Number | Mapping[str, Number]) -> None:
     folder = os.environ.get(FOLDER_VARIABLE)
     if folder:
         _so_far.update({name: value if math.isfinite(value) else None for name, value in new.items()})
-        files.write_json(Path(folder) / METRICS_FILE, {"metrics": _so_far, "data": files.data_read()})
+        files.write_json(Path(folder) / METRICS_FILE, {"metrics": _so_far, "data": provenance.data_read()})
     print(", ".join(f"{name} {value:.4g}" for name, value in new.items()))
 
 

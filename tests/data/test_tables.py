@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 import lfmkit
 from lfmkit import data
 from lfmkit.data.tabular.dequantise import add_noise, grid_step
-from lfmkit.utils import files
+from lfmkit.utils import files, provenance
 
 N = 1000
 
@@ -106,7 +106,7 @@ def test_the_same_numbers_from_every_source(form, frame, tmp_path):
     assert table.columns == named
     if form in ("csv", "parquet", "npy"):
         assert table.name == "mine"
-        assert table.provenance["sha256"] == files.data_read()[path.name] == files.sha256(path)
+        assert table.provenance["sha256"] == provenance.data_read()[path.name] == files.sha256(path)
 
 
 def test_columns_are_chosen_and_ordered(frame):

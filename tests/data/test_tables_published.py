@@ -16,7 +16,7 @@ from lfmkit import data
 from lfmkit.__main__ import main
 from lfmkit.data import download, gaussian_nll
 from lfmkit.data.tabular import bsds
-from lfmkit.utils import files
+from lfmkit.utils import files, provenance
 
 REAL = os.environ.get(download.VARIABLE)
 
@@ -112,7 +112,7 @@ def test_power_is_in_known_units(power):
 
 def test_power_names_its_source(power):
     path = data.asset("power.parquet")
-    assert power.provenance["sha256"] == files.sha256(path) == files.data_read()["power/power.parquet"]
+    assert power.provenance["sha256"] == files.sha256(path) == provenance.data_read()["power/power.parquet"]
     assert "10.24432/C58K54" in power.provenance["source"]
     assert "CC BY 4.0" in power.provenance["licence"]
     assert "22 of MAF's" in power.provenance["departs from MAF"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tokenize
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
@@ -38,7 +39,7 @@ def read_frame(source: Source, columns: Sequence[str] | None) -> pd.DataFrame:
     else:
         frame = _from_array(source)
     names = [str(name) for name in frame.columns]
-    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise ValueError(f"several columns have the same name: {listed(twice)}. Rename them")
     frame = frame.set_axis(names, axis=1)
@@ -46,11 +47,7 @@ def read_frame(source: Source, columns: Sequence[str] | None) -> pd.DataFrame:
         frame = frame[wanted("columns", columns, names)]
     if not frame.shape[1]:
         raise ValueError("the table has no columns")
-    other = [
-        f"{name!r} ({kind})"
-        for name, kind in zip(frame.columns, frame.dtypes, strict=True)
-        if not _real(kind)
-    ]
+    other = [f"{name!r} ({kind})" for name, kind in frame.dtypes.items() if not _real(kind)]
     if other:
         raise ValueError(f"these columns are not numbers: {listed(other)}. Name those to use: columns=[...]")
     return frame

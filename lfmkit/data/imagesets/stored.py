@@ -1,4 +1,4 @@
-"""Image files as they lie on the disk: what there is, and to which split and class each belongs."""
+"""Images as they are stored: what a reader has to know of them, and what a folder of files says of itself."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Stored:
     """Images that can be read, one after the other, and what is said about each.
 
     Attributes:
-        name: What the set is called.
-        count: How many images there are.
-        contents: Starts reading: gives what is stored of each image, in order; None where there is nothing.
-        called: What a message calls the image with this number.
-        checksum: Changes with what is stored.
+        name: Name of the set.
+        count: Number of images.
+        contents: Starts reading: gives the stored content of each image, in order; None where there is none.
+        called: Names the image with a number in messages.
+        checksum: Text that changes with the content.
         provenance: Where it comes from.
         labels: Class numbers, int64 (count,), or None.
         classes: Names of the classes.
@@ -53,16 +53,16 @@ class Stored:
 
 
 def image_paths(folder: Path) -> tuple[list[Path], Counter[str]]:
-    """Return the image files below a folder and how many others there are, by suffix; none hidden."""
+    """Return the image files below a folder and the number of others, by suffix; hidden ones do not count."""
     paths: list[Path] = []
     other: Counter[str] = Counter()
     for root, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            suffix = Path(name).suffix.lower()
-            if suffix in SUFFIXES and not name.startswith("."):
-                paths.append(Path(root) / name)
-            elif not name.startswith("."):
+        for path in (Path(root, name) for name in names if not name.startswith(".")):
+            suffix = path.suffix.lower()
+            if suffix in SUFFIXES:
+                paths.append(path)
+            else:
                 other[suffix or "nameless"] += 1
     return sorted(paths), other
 
@@ -82,33 +82,35 @@ def in_folder(folder: Path) -> Stored:
         raise ValueError(f"there are no images (.jpg, .png, .webp) in {folder}{rest}")
     names = [path.relative_to(folder).as_posix() for path in paths]
     above = [name.split("/")[:-1] for name in names]
-    splits = None
+    labels = splits = None
     if all(parts and parts[0].lower() in SPLITS for parts in above):
         splits = np.array([SPLITS[parts[0].lower()] for parts in above])
         above = [parts[1:] for parts in above]
     classes = tuple(sorted({parts[0] for parts in above if len(parts) == 1}))
-    labels = None
     if len(classes) > 1 and all(len(parts) == 1 for parts in above):
-        labels = np.searchsorted(classes, [parts[0] for parts in above])
-        said = "the folders the images lie in"
+        labels, said = (
+            np.searchsorted(classes, [parts[0] for parts in above]),
+            "the folders the images lie in",
+        )
     else:
         classes, said = (), "none: the images do not lie in several folders of one level"
     digest = hashlib.sha256()
     for name, path in zip(names, paths, strict=True):
         content = path.read_bytes()
         digest.update(os.fsencode(f"{name}\0{len(content)}\0") + content)
-    provenance = {"source": str(folder), "sha256": digest.hexdigest(), "labels": said}
+    checksum = digest.hexdigest()
+    provenance = {"source": str(folder), "sha256": checksum, "labels": said}
     if other:
         left = ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(other.items()))
         provenance["not read"] = f"other files: {left}"
     return Stored(
         folder.resolve().name,
         len(paths),
-        lambda: iter(paths),
-        lambda i: str(paths[i]),
-        digest.hexdigest(),
-        provenance,
-        labels,
-        classes,
-        splits,
+        contents=lambda: iter(paths),
+        called=lambda i: str(paths[i]),
+        checksum=checksum,
+        provenance=provenance,
+        labels=labels,
+        classes=classes,
+        splits=splits,
     )
