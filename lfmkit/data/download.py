@@ -42,18 +42,23 @@ def cached(kind: str, key: str) -> Path:
     return Path(pooch.os_cache("lfmkit")) / kind / f"{name}.safetensors"
 
 
-def given(name: str) -> Path | None:
-    """Return a file under $LFMKIT_DATA, or under the folder data in it; None if it is not there.
+def places(name: str) -> list[Path]:
+    """Return where something may lie under $LFMKIT_DATA: in this folder, or in the folder data in it.
 
     Raises:
-        FileNotFoundError: LFMKIT_DATA names no folder.
+        FileNotFoundError: LFMKIT_DATA does not name a folder.
     """
     if not os.environ.get(VARIABLE):
-        return None
+        return []
     folder = Path(os.environ[VARIABLE]).expanduser()
     if not folder.is_dir():
         raise FileNotFoundError(f"{VARIABLE} names {folder}, which is no folder: correct it, or unset it")
-    return next((path for path in (folder / name, folder / "data" / name) if path.is_file()), None)
+    return [folder / name, folder / "data" / name]
+
+
+def given(name: str) -> Path | None:
+    """Return a file under $LFMKIT_DATA, or None if it is not there."""
+    return next((path for path in places(name) if path.is_file()), None)
 
 
 def member(*names: str) -> list[Path]:
@@ -63,7 +68,6 @@ def member(*names: str) -> list[Path]:
         names: Paths below data/ in the archive.
 
     Raises:
-        FileNotFoundError: LFMKIT_DATA names no folder.
         OSError: The archive cannot be had or unpacked; nothing half-written is left.
     """
     mine = [path for path in map(given, names) if path]
@@ -96,8 +100,7 @@ def _archive(folder: Path, names: Sequence[str]) -> Path:
     try:
         pooch.retrieve(URL, f"md5:{MD5}", fname=archive.name, path=folder, downloader=downloader)
     except (OSError, ValueError) as error:
-        message = f"cannot download {URL} ({SIZE}): {_reason(error)}. Try again. {remedy}"
-        raise OSError(message) from error
+        raise OSError(f"cannot download {URL} ({SIZE}): {_reason(error)}. Try again. {remedy}") from error
     finally:
         for answer in answers:  # pooch leaves a connection open that broke off in the middle
             answer.close()

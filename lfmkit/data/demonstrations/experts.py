@@ -19,11 +19,7 @@ _TRIES = 3  # times n episodes are tried at most
 
 
 def expert_demos(name: str, task: Task, n: int, seed: int, noise: float) -> Demos:
-    """Return n successful demonstrations of a task's expert, made now or kept from before.
-
-    Raises:
-        ValueError: n is below 1, noise is negative, or the expert succeeds too rarely.
-    """
+    """Return n successful demonstrations of a task's expert, made now or kept from before."""
     if n < 1 or not 0 <= noise < np.inf or seed < 0:
         raise ValueError(f"demonstrations need n >= 1, noise >= 0 and seed >= 0, got {n}, {noise} and {seed}")
     place = cached("demos", f"{_FORM} {task.source} {n} {seed} {noise}")

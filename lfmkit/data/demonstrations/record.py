@@ -61,11 +61,7 @@ class Demos:
 def gathered(
     name: str, episodes: Sequence[tuple[Any, Any]], provenance: Mapping[str, str], low: float, high: float
 ) -> Demos:
-    """Return the demonstrations of pairs (observations, actions); actions are cut off at `low` and `high`.
-
-    Raises:
-        ValueError: There are no episodes, or one is empty, ragged, not finite or unlike the first.
-    """
+    """Return the demonstrations of checked pairs (observations, actions), with actions clipped."""
     if not episodes:
         raise ValueError(f"{name}: there are no demonstrations")
     if any(not isinstance(episode, tuple | list) or len(episode) != 2 for episode in episodes):

@@ -46,7 +46,7 @@ def images(source: str | Path, size: int | None = None, *, val: float = 0.05, se
     >>> images("digits")
     <Images digits: 1 x 8 x 8, 10 classes, train 1,617, val 90, test 90 images>
     """
-    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
+    if size is not None and (type(size) is not int or size < 1):
         raise ValueError(f"size must be a whole number of pixels, 1 or more, got {size!r}")
     if not 0 <= val < 0.5:
         raise ValueError(f"val is a share of the training images, at least 0 and below 0.5, got {val}")
@@ -79,7 +79,7 @@ def whereabouts(source: str | Path) -> str:
     """Say where `images` would find a source, and what it would fetch; nothing is read.
 
     Raises:
-        FileNotFoundError: LFMKIT_DATA names no folder.
+        FileNotFoundError: LFMKIT_DATA does not name a folder.
 
     >>> whereabouts("digits")
     'digits: nothing to be fetched, scikit-learn has them'
@@ -118,21 +118,12 @@ def _digits() -> Stored:
 
     counts, labels = load_digits(return_X_y=True)
     pixels = np.round(counts * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8)
-    provenance = {
+    about = {
         "source": "UCI 80, Optical recognition of handwritten digits, Alpaydin and Kaynak, "
         "doi 10.24432/C50P49; its test part, as scikit-learn ships it",
         "licence": "CC BY 4.0 (UCI Machine Learning Repository)",
         "departs": "its 17 grey levels v are spread to round(255 v / 16): most of the 256 values never "
         "occur, so bits per dimension do not compare with those of photographs",
     }
-    return Stored(
-        "digits",
-        len(pixels),
-        lambda: iter(pixels),
-        lambda i: f"digit {i}",
-        "digits",
-        provenance,
-        labels,
-        tuple("0123456789"),
-        mode="L",
-    )
+    classes = tuple("0123456789")
+    return Stored("digits", len(pixels), lambda: iter(pixels), "digits", about, labels, classes, mode="L")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -18,29 +17,17 @@ from lfmkit.utils.progress import watched
 
 @dataclass(frozen=True)
 class Known:
-    """A published set.
+    """A published set."""
 
-    Attributes:
-        source: Name, authors and reference.
-        licence: Terms of use.
-        hub: Name on the Hugging Face hub.
-        size: Size of the download from there.
-        files: Names under $LFMKIT_DATA of recompressed copies, one file or one for each split.
-        counts: Images in each split; empty where that is not known.
-        splits: Which split here each split there becomes; others are left out.
-        labels: Whether its labels mean something.
-        departs: Departures of the hub's copy from the set in the literature.
-    """
-
-    source: str
+    source: str  # name, authors and reference
     licence: str
-    hub: str
-    size: str
-    files: tuple[str, ...] = ()
-    counts: Mapping[str, int] = field(default_factory=dict)
-    splits: Mapping[str, str] = field(default_factory=lambda: SPLITS)
-    labels: bool = True
-    departs: str = "nothing"
+    hub: str  # name on the Hugging Face hub
+    size: str  # of the download from there
+    files: tuple[str, ...] = ()  # under $LFMKIT_DATA, recompressed copies: one file or one for each split
+    counts: Mapping[str, int] = field(default_factory=dict)  # images in each split, if that is known
+    splits: Mapping[str, str] = field(default_factory=lambda: SPLITS)  # there: here; others are left out
+    labels: bool = True  # whether its labels mean something
+    departs: str = "nothing"  # departures of the hub's copy from the set in the literature
 
 
 KNOWN = {
@@ -85,9 +72,8 @@ def known(name: str) -> Stored:
     """Return a published set: its files under $LFMKIT_DATA, or else from the Hugging Face hub.
 
     Raises:
-        FileNotFoundError: LFMKIT_DATA names no folder.
         ImportError: The set must come from the hub, and the package datasets is not installed.
-        OSError: The hub cannot be reached, or does not give the set, or the disk is full.
+        OSError: The hub does not give the set, or the disk is full, or LFMKIT_DATA does not name a folder.
         ValueError: The set is damaged or not whole.
     """
     about = KNOWN[name]
@@ -117,12 +103,9 @@ def home(name: str) -> str:
 
 def _files(name: str, about: Known) -> tuple[list[Path], Path, Mapping[str, str]] | None:
     """Return parquet files in a folder of the set's name, or recompressed copies; folder and splits."""
-    download.given(name)  # refuses a variable that names no folder
-    if os.environ.get(download.VARIABLE):
-        data = Path(os.environ[download.VARIABLE]).expanduser()
-        for folder in (data / name, data / "data" / name):
-            if paths := sorted(folder.rglob("*.parquet")):
-                return paths, folder, about.splits
+    for folder in download.places(name):
+        if paths := sorted(folder.rglob("*.parquet")):
+            return paths, folder, about.splits
     copies = [path for path in map(download.given, about.files) if path]
     whole = bool(copies) and len(copies) == len(about.files)
     return (copies, copies[0].parent, SPLITS) if whole else None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from lfmkit.data.imagesets.stored import SPLITS, Stored
+from lfmkit.data.imagesets.stored import SPLITS, Stored, numbered
 from lfmkit.data.tabular.reading import listed
 from lfmkit.utils.provenance import note_data
 
@@ -27,14 +27,19 @@ _ROWS = 256  # read at once
 
 
 class Part(NamedTuple):
-    """One table of a set; all its rows belong to one split, or `split` is None."""
+    """One table of a set. If `split` is not None, all its rows belong to that split."""
 
     name: str
     split: str | None
     table: Dataset
 
+    @property
+    def columns(self) -> list[str]:
+        """The names of its columns."""
+        return self.table.schema.names
+
     def values(self, column: str) -> Iterator[Any]:
-        """Return the values of a column; of images stored as bytes and path, the bytes."""
+        """Return the values of a column; of images that are stored as bytes and path, the bytes."""
         from pyarrow import compute, types
 
         try:
@@ -58,30 +63,22 @@ def holds_images(path: Path) -> bool:
 
 
 def in_parquet(name: str, paths: Sequence[Path], below: Path, splits: Mapping[str, str] = SPLITS) -> Stored:
-    """Return the images in parquet files of one set, and note the files as read.
+    """Return the images in parquet files below the folder of a set, and note the files as read.
 
-    Args:
-        name: Name of the set.
-        paths: The files. If there are several, their paths may say which split they are, as in
-            train-00000-of-00002.parquet; otherwise a column called split does.
-        below: The folder of the set.
-        splits: See `from_parts`.
-
-    Raises:
-        ValueError: A file is damaged, or holds no images.
+    If there are several files, their paths may say which split they are, as in train-00000-of-00002.parquet;
+    otherwise a column called split does. For `splits` see `from_parts`.
     """
     from pyarrow import dataset
 
-    names = [path.relative_to(below).as_posix() for path in paths]
-    sums = [note_data(f"{name}/{each}", path) for each, path in zip(names, paths, strict=True)]
-    parts = []
-    for each, path in zip(names, paths, strict=True):
-        words = re.split(r"[-_./]", each.lower()) if len(paths) > 1 else []
+    names, parts = [path.relative_to(below).as_posix() for path in paths], []
+    for path, place in zip(paths, names, strict=True):
+        words = re.split(r"[-_./]", place.lower()) if len(paths) > 1 else []
         split = next((word for word in reversed(words) if word in SPLITS), None)
         try:
-            parts.append(Part(each, split, dataset.dataset(path)))
+            parts.append(Part(place, split, dataset.dataset(path)))
         except (OSError, ValueError) as error:
             raise ValueError(f"{path} is not a parquet file, or is damaged: {error}") from error
+    sums = [note_data(f"{name}/{place}", path) for path, place in zip(paths, names, strict=True)]
     source = below if len(paths) > 1 else paths[0]
     provenance = {"source": str(source), "file": ", ".join(names), "sha256": ", ".join(sums)}
     if "jpeg" in provenance["file"].lower():
@@ -99,46 +96,39 @@ def from_parts(
     provenance: Mapping[str, str],
     splits: Mapping[str, str] = SPLITS,
 ) -> Stored:
-    """Return the images in tables of one set.
+    """Return the images in the tables of one set.
 
-    Args:
-        name: Name of the set.
-        parts: The tables.
-        checksum: Text that changes with them.
-        provenance: Where they come from.
-        splits: Which split here a table's split becomes; tables of others are left out.
-
-    Raises:
-        ValueError: There is no image column, no row, a missing label, or a split of another name.
+    `splits` says which split here each split there becomes; tables of others are left out.
     """
-    parts = [
-        part._replace(split=part.split and splits[part.split])
-        for part in parts
-        if part.split is None or part.split in splits
-    ]
-    columns = []
-    for part in parts:
-        columns.append(_image_column(part.table.schema) or "")
-        if not columns[-1]:
+    parts = [part for part in parts if part.split is None or part.split in splits]
+    parts = [part._replace(split=part.split and splits[part.split]) for part in parts]
+    images = [_image_column(part.table.schema) for part in parts]
+    for part, column in zip(parts, images, strict=True):
+        if column is None:
             raise ValueError(
                 f"{part.name} has no column of images (the bytes of image files): its columns are "
-                f"{listed(part.table.schema.names)}"
+                f"{listed(part.columns)}"
             )
-    ends = np.cumsum([part.table.count_rows() for part in parts])
-    if not ends.size or not ends[-1]:
-        raise ValueError(f"there are no images in {listed([part.name for part in parts]) or name}")
+    counts = [part.table.count_rows() for part in parts]
+    if not sum(counts):
+        raise ValueError(f"there are no images in {_named(parts) or name}")
+    starts = np.cumsum([0, *counts])
 
     def contents() -> Iterator[bytes | None]:
-        for part, column in zip(parts, columns, strict=True):
-            yield from part.values(column)
+        for part, column in zip(parts, images, strict=True):
+            yield from part.values(str(column))
 
     def called(i: int) -> str:
-        which = int(np.searchsorted(ends, i, side="right"))
-        return f"row {i - ends[which] + parts[which].table.count_rows()} of {parts[which].name}"
+        which = int(np.searchsorted(starts, i, side="right")) - 1
+        return f"row {i - starts[which]} of {parts[which].name}"
 
     labels, classes, said = _labels(parts)
-    about = {**provenance, "labels": said}
-    return Stored(name, int(ends[-1]), contents, called, checksum, about, labels, classes, _splits(parts))
+    about, given = {**provenance, "labels": said}, _splits(parts, counts)
+    return Stored(name, sum(counts), contents, checksum, about, labels, classes, given, called)
+
+
+def _named(parts: Sequence[Part]) -> str:
+    return listed([part.name for part in parts])
 
 
 def _features(schema: pa.Schema) -> dict[str, Any]:
@@ -173,23 +163,22 @@ def _labels(parts: Sequence[Part]) -> tuple[np.ndarray | None, tuple[str, ...], 
     """Return class numbers, names of the classes, and where they come from."""
     features = [_features(part.table.schema) for part in parts]
     marked = [name for each in features for name in each if each[name].get("_type") == "ClassLabel"]
-    there = {name for part in parts for name in part.table.schema.names}
+    there = {name for part in parts for name in part.columns}
     column = next((name for name in (*marked, "label") if name in there), None)
     if column is None:
         return None, (), "none: there is no column label"
     for part, each in zip(parts, features, strict=True):
-        if column not in part.table.schema.names:
+        if column not in part.columns:
             raise ValueError(f"{part.name} has no column {column!r}, others have it")
         if each.get(column) != features[0].get(column):
             raise ValueError(f"{part.name} and {parts[0].name} have different classes")
     values = [value for part in parts for value in part.values(column)]
     if all(isinstance(value, str) for value in values):
-        classes = tuple(sorted(set(values)))
-        return np.searchsorted(classes, values), classes, f"column {column}"
+        return *numbered(values), f"column {column}"
     if not all(isinstance(value, int) and value >= 0 for value in values):
         raise ValueError(
-            f"column {column!r} of {listed([part.name for part in parts])} has labels that are neither class "
-            "numbers nor names, or missing: fill them in, or leave the column out"
+            f"column {column!r} of {_named(parts)} has labels that are neither class numbers nor names, or "
+            "missing: fill them in, or leave the column out"
         )
     classes = tuple(map(str, features[0].get(column, {}).get("names") or range(max(values) + 1)))
     if max(values) >= len(classes):
@@ -197,23 +186,19 @@ def _labels(parts: Sequence[Part]) -> tuple[np.ndarray | None, tuple[str, ...], 
     return np.array(values, dtype=np.int64), classes, f"column {column}"
 
 
-def _splits(parts: Sequence[Part]) -> np.ndarray | None:
+def _splits(parts: Sequence[Part], counts: Sequence[int]) -> np.ndarray | None:
+    """Return the split of each row, or None where no table says it."""
     found: list[str] = []
-    for part in parts:
-        if part.split:
-            found += [part.split] * part.table.count_rows()
-        elif "split" in part.table.schema.names:
+    for part, count in zip(parts, counts, strict=True):
+        words = [part.split] * count if part.split else []
+        if not part.split and "split" in part.columns:
             words = list(part.values("split"))
-            strange = sorted({str(word) for word in words} - set(SPLITS))
-            if strange:
-                raise ValueError(
-                    f"column split of {part.name} says {listed(strange)}: it may say train, validation, test"
-                )
-            found += [SPLITS[word] for word in words]
-    if not found:
-        return None
-    if len(found) < sum(part.table.count_rows() for part in parts):
-        raise ValueError(
-            f"some of {listed([part.name for part in parts])} say which split they are, some not"
-        )
-    return np.array(found)
+        strange = sorted({str(word) for word in words} - set(SPLITS))
+        if strange:
+            raise ValueError(
+                f"column split of {part.name} says {listed(strange)}: it may say train, validation, test"
+            )
+        found += [SPLITS[word] for word in words]
+    if found and len(found) < sum(counts):
+        raise ValueError(f"some of {_named(parts)} say which split they are, some not")
+    return np.array(found) if found else None

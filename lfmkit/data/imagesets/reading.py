@@ -96,12 +96,8 @@ def _keep(path: Path, images: Tensor, found: dict[str, Any]) -> None:
 def read(stored: Stored, size: int | None) -> tuple[Tensor, dict[str, Any]]:
     """Return all images as bytes (n, C, H, W), in order, and counts of what was found.
 
-    Args:
-        stored: The images.
-        size: Height and width to resize to; None takes images as they are.
-
     Raises:
-        ValueError: Images cannot be read, or differ in size and `size` is None.
+        ValueError: Images cannot be read, or differ in size and there is no `size` to resize them to.
     """
     images, bad, first = None, [], 0
     kinds, were, sizes = Counter[str](), Counter[str](), Counter[tuple[int, ...]]()

@@ -69,17 +69,8 @@ def divide(
 ) -> tuple[dict[str, np.ndarray], str]:
     """Return the numbers of the images in train, val and test, each in random order, and what was done.
 
-    Splits that the source gives stay as they are. Those that it does not give are cut from the training
-    images: `val` of these each, where copies of one image stay together.
-
-    Args:
-        prints: Fingerprints of the images, shape (n,).
-        splits: "train", "val" or "test" for each image, or None.
-        val: Share of the training images.
-        seed: Seed for the order.
-
-    Raises:
-        ValueError: There are no training images, or too few to divide.
+    Splits that the source gives for each image stay as they are. Others are cut from the training images: a
+    share `val` of these each, where copies of one image, with one of the `prints`, stay together.
     """
     given = np.full(len(prints), "train") if splits is None else splits
     rng = np.random.default_rng(seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -25,46 +25,30 @@ Content: TypeAlias = "bytes | Path | np.ndarray | None"  # a file's bytes, its p
 
 @dataclass(frozen=True)
 class Stored:
-    """Images that can be read, one after the other, and what is said about each.
-
-    Attributes:
-        name: Name of the set.
-        count: Number of images.
-        contents: Starts reading: gives the stored content of each image, in order; None where there is none.
-        called: Names the image with a number in messages.
-        checksum: Text that changes with the content.
-        provenance: Where it comes from.
-        labels: Class numbers, int64 (count,), or None.
-        classes: Names of the classes.
-        splits: "train", "val" or "test" for each image, or None where the source does not say.
-        mode: Pillow's name of the pixels to make of them: "RGB", or "L" for grey.
-    """
+    """Images that can be read, one after the other, and what is said about each."""
 
     name: str
     count: int
-    contents: Callable[[], Iterator[Content]]
-    called: Callable[[int], str]
-    checksum: str
+    contents: Callable[[], Iterator[Content]]  # starts reading, in order; None where nothing is stored
+    checksum: str  # changes with the content
     provenance: Mapping[str, str]
-    labels: np.ndarray | None = None
+    labels: np.ndarray | None = None  # class numbers, int64 (count,)
     classes: tuple[str, ...] = ()
-    splits: np.ndarray | None = None
-    mode: str = "RGB"
+    splits: np.ndarray | None = None  # "train", "val" or "test" for each image, if the source says it
+    called: Callable[[int], str] = "image {}".format  # name in messages of the image with this number
+    mode: str = "RGB"  # Pillow's name of the pixels to make of them, or "L" for grey
 
 
 def image_paths(folder: Path) -> tuple[list[Path], Counter[str]]:
     """Return the image files below a folder and the number of others, by suffix; hidden ones do not count."""
-    paths: list[Path] = []
-    other: Counter[str] = Counter()
-    for root, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for path in (Path(root, name) for name in names if not name.startswith(".")):
-            suffix = path.suffix.lower()
-            if suffix in SUFFIXES:
-                paths.append(path)
-            else:
-                other[suffix or "nameless"] += 1
-    return sorted(paths), other
+    found = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if not path.is_dir() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+    kinds = Counter(path.suffix.lower() or "nameless" for path in found)
+    other = Counter({kind: count for kind, count in kinds.items() if kind not in SUFFIXES})
+    return [path for path in found if path.suffix.lower() in SUFFIXES], other
 
 
 def in_folder(folder: Path) -> Stored:
@@ -81,36 +65,34 @@ def in_folder(folder: Path) -> Stored:
         rest = f", only {listed(sorted(other))} files" if other else ""
         raise ValueError(f"there are no images (.jpg, .png, .webp) in {folder}{rest}")
     names = [path.relative_to(folder).as_posix() for path in paths]
-    above = [name.split("/")[:-1] for name in names]
-    labels = splits = None
-    if all(parts and parts[0].lower() in SPLITS for parts in above):
-        splits = np.array([SPLITS[parts[0].lower()] for parts in above])
-        above = [parts[1:] for parts in above]
-    classes = tuple(sorted({parts[0] for parts in above if len(parts) == 1}))
-    if len(classes) > 1 and all(len(parts) == 1 for parts in above):
-        labels, said = (
-            np.searchsorted(classes, [parts[0] for parts in above]),
-            "the folders the images lie in",
-        )
-    else:
-        classes, said = (), "none: the images do not lie in several folders of one level"
     digest = hashlib.sha256()
     for name, path in zip(names, paths, strict=True):
         content = path.read_bytes()
         digest.update(os.fsencode(f"{name}\0{len(content)}\0") + content)
+    above = [name.split("/")[:-1] for name in names]
+    labels = splits = None
+    classes: tuple[str, ...] = ()
+    said = "none: the images do not lie in several folders of one level"
+    if all(parts and parts[0].lower() in SPLITS for parts in above):
+        splits = np.array([SPLITS[parts[0].lower()] for parts in above])
+        above = [parts[1:] for parts in above]
+    if all(len(parts) == 1 for parts in above) and above.count(above[0]) < len(above):
+        labels, classes = numbered([parts[0] for parts in above])
+        said = "the folders the images lie in"
     checksum = digest.hexdigest()
-    provenance = {"source": str(folder), "sha256": checksum, "labels": said}
+    about = {"source": str(folder), "sha256": checksum, "labels": said}
     if other:
         left = ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(other.items()))
-        provenance["not read"] = f"other files: {left}"
-    return Stored(
-        folder.resolve().name,
-        len(paths),
-        contents=lambda: iter(paths),
-        called=lambda i: str(paths[i]),
-        checksum=checksum,
-        provenance=provenance,
-        labels=labels,
-        classes=classes,
-        splits=splits,
-    )
+        about["not read"] = f"other files: {left}"
+
+    def called(i: int) -> str:
+        return str(paths[i])
+
+    name = folder.resolve().name
+    return Stored(name, len(paths), lambda: iter(paths), checksum, about, labels, classes, splits, called)
+
+
+def numbered(words: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return the number of each word's class, and the classes in alphabetical order."""
+    classes = sorted(set(words))
+    return np.searchsorted(classes, words), tuple(classes)

@@ -42,9 +42,6 @@ def rebuilt(path: Path, sizes: tuple[int, int, int] = SIZES) -> Table:
     """Return patches cut from the images in a parquet file (columns image and split), always the same ones.
 
     Train comes from all train images but the last twenty, val from those twenty, test from the test images.
-
-    Raises:
-        ValueError: The file is damaged, or holds other columns or too few images.
     """
     try:
         greys = list(_greys(path))

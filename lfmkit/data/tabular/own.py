@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from lfmkit.data.tabular.dequantise import add_noise, has_atoms
-from lfmkit.data.tabular.reading import Source, listed, numbers, read_frame, wanted
+from lfmkit.data.tabular.reading import Source, listed, read_numbers, wanted
 from lfmkit.data.tabular.record import Table, assemble, moments, tenths
 from lfmkit.utils.provenance import note_data
 
@@ -28,19 +28,18 @@ def own_table(
     seed: int,
 ) -> Table:
     """Return the table of a file, a DataFrame, an array or a tensor; see `lfmkit.data.table`."""
-    frame = read_frame(source, columns)
-    names = list(frame.columns)
+    names, kinds, rows = read_numbers(source, columns)
     if not isinstance(dequantise, bool):
         dequantise = wanted("dequantise", dequantise, names)
-    n = len(frame)
+    n = len(rows)
     if n < _FEWEST_ROWS:
         raise ValueError(f"the table has {n} row(s): {_FEWEST_ROWS} are needed for the three splits")
     for_noise, for_order = np.random.default_rng(seed).spawn(2)  # noise or not, the split is the same
-    rows = numbers(frame)[for_order.permutation(n)]
+    rows = rows[for_order.permutation(n)]
     train, val, test = np.split(rows, tenths(n))
     _refuse_constants(train, names)
     shared = float(np.isin(_prints(test), _prints(train)).mean())
-    steps = add_noise(rows, names, dequantise, [_precision(kind) for kind in frame.dtypes], for_noise)
+    steps = add_noise(rows, names, dequantise, [_precision(kind) for kind in kinds], for_noise)
     atoms = [
         name for name, column in zip(names, rows.T, strict=True) if name not in steps and has_atoms(column)
     ]

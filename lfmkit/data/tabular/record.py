@@ -87,14 +87,9 @@ def assemble(
     provenance: Mapping[str, str],
     scale: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Table:
-    """Return the table of rows that are already in order.
+    """Return the table of rows for train, val and test, float64 or float32.
 
-    Args:
-        name: Name of the table.
-        columns: Names of the columns.
-        parts: Rows of train, val and test, float64 or float32, overwritten where they are standardised.
-        provenance: Its provenance.
-        scale: Means and standard deviations to standardise with; None leaves the numbers as they are.
+    With `scale`, means and standard deviations, they are standardised, in place.
 
     Raises:
         ValueError: A number does not fit into float32.
