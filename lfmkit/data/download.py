@@ -52,7 +52,7 @@ def places(name: str) -> list[Path]:
         return []
     folder = Path(os.environ[VARIABLE]).expanduser()
     if not folder.is_dir():
-        raise FileNotFoundError(f"{VARIABLE} names {folder}, which is no folder: correct it, or unset it")
+        raise FileNotFoundError(f"{VARIABLE} names {folder}, which is not a folder: correct it, or unset it")
     return [folder / name, folder / "data" / name]
 
 
@@ -140,7 +140,7 @@ def _unpack(archive: Path, names: Sequence[str], folder: Path) -> None:
 def _copy(content: tarfile.TarFile, entry: tarfile.TarInfo, target: Path, temporary: Path) -> None:
     source = content.extractfile(entry) if entry.isreg() else None
     if source is None:  # a link could lead anywhere
-        raise tarfile.TarError(f"{entry.name} is no plain file")
+        raise tarfile.TarError(f"{entry.name} is not a plain file")
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with source, open(temporary, "wb") as file:

@@ -569,7 +569,7 @@ def test_without_the_library_the_error_names_it(monkeypatch):
 def test_a_variable_that_names_no_folder(monkeypatch, tmp_path):
     monkeypatch.setenv(download.VARIABLE, str(tmp_path / "gone"))
     for name in hub_module.KNOWN:
-        with pytest.raises(FileNotFoundError, match=r"LFMKIT_DATA names .*gone, which is no folder"):
+        with pytest.raises(FileNotFoundError, match=r"LFMKIT_DATA names .*gone, which is not a folder"):
             data.images(name)
 
 

@@ -185,8 +185,8 @@ def test_other_things_are_no_tables():
         ("only.csv", b"a,b\n", "numbers|0 row"),
         ("empty.parquet", b"", "empty or damaged"),
         ("half.parquet", b"PAR1" + bytes(100), "empty or damaged"),
-        ("empty.npy", b"", "no .npy file"),
-        ("text.npy", b"hello, world", "no .npy file"),
+        ("empty.npy", b"", "not a .npy file"),
+        ("text.npy", b"hello, world", "not a .npy file"),
         ("table.xlsx", b"", "a table is a .csv, .parquet or .npy file"),
     ],
 )
@@ -206,7 +206,7 @@ def test_files_that_are_not_there(tmp_path):
 
 def test_objects_in_a_file_of_numpy_are_not_made(tmp_path):
     np.save(tmp_path / "objects.npy", np.array([[1, "a"]], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match=r"no \.npy file of numbers"):
+    with pytest.raises(ValueError, match=r"not a \.npy file of numbers"):
         data.table(tmp_path / "objects.npy")
 
 

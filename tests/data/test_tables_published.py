@@ -253,7 +253,7 @@ def test_arrays_of_another_form(name, folder):
         with pytest.raises(ValueError, match=r"data\.npy is not MAF's file: it holds"):
             data.table(name)
     (folder / name / "data.npy").write_bytes(b"\x93NUMPY\x01\x00")
-    with pytest.raises(ValueError, match=r"data\.npy is no \.npy file"):
+    with pytest.raises(ValueError, match=r"data\.npy is not a \.npy file"):
         data.table(name)
 
 
@@ -388,7 +388,7 @@ def test_rebuilt_patches_score_as_in_the_literature():
 def test_a_wrong_folder_is_pointed_out(monkeypatch, tmp_path):
     monkeypatch.setenv(download.VARIABLE, str(tmp_path / "nowhere"))
     for name in ("gas", "power"):
-        with pytest.raises(FileNotFoundError, match=r"LFMKIT_DATA names .*nowhere, which is no folder"):
+        with pytest.raises(FileNotFoundError, match=r"LFMKIT_DATA names .*nowhere, which is not a folder"):
             data.table(name)
 
 

@@ -11,7 +11,7 @@ import torch
 
 from lfmkit.data.imagesets.hub import KNOWN, home, known
 from lfmkit.data.imagesets.parquet import in_parquet
-from lfmkit.data.imagesets.reading import read_or_kept, told
+from lfmkit.data.imagesets.reading import described, read_or_kept
 from lfmkit.data.imagesets.record import Images, divide, fingerprints
 from lfmkit.data.imagesets.stored import Stored, image_paths, in_folder
 
@@ -63,10 +63,10 @@ def images(source: str | Path, size: int | None = None, *, val: float = 0.05, se
     shared = int(np.isin(prints[parts["test"]], prints[parts["train"]]).sum())
     also = f"{shared:,} of the {len(parts['test']):,} test images also occur in train"
     if shared > _LEAKED * len(parts["test"]):
-        warnings.warn(f"{also}, so the test is no test of them. Leave them out", stacklevel=2)
+        warnings.warn(f"{also}, so the test does not test them. Leave them out", stacklevel=2)
     labels = None if stored.labels is None else torch.from_numpy(stored.labels.astype(np.int64))
     kept = {"kept": str(place)} if place else {}
-    provenance = {**stored.provenance, **told(found, size), **kept, "split": split, "shared": also}
+    provenance = {**stored.provenance, **described(found, size), **kept, "split": split, "shared": also}
     rows = [torch.from_numpy(parts[name]) for name in ("train", "val", "test")]
     train, val_, test = (pixels[at] for at in rows)
     train_labels, val_labels, test_labels = (None if labels is None else labels[at] for at in rows)

@@ -136,7 +136,7 @@ def read(stored: Stored, size: int | None) -> tuple[Tensor, dict[str, Any]]:
     return torch.from_numpy(images), found
 
 
-def told(found: dict[str, Any], size: int | None) -> dict[str, str]:
+def described(found: dict[str, Any], size: int | None) -> dict[str, str]:
     """Return the counts of `read` as lines of a provenance."""
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in found["kinds"].items())
     more = f" and {found['more_sizes']:,} other sizes" if found["more_sizes"] else ""

@@ -46,7 +46,7 @@ def own_table(
     if atoms:
         warnings.warn(_about_atoms(atoms, len(names), bool(dequantise)), stacklevel=3)
     elif shared > _LEAKED and not steps:
-        text = f"{shared:.1%} of the test rows also occur in train, so the test is no test of them"
+        text = f"{shared:.1%} of the test rows also occur in train, so the test does not test them"
         warnings.warn(f"{text}. Leave duplicate rows out", stacklevel=3)
     scale = _scale(train)
     _refuse_combinations(train, *scale, names)

@@ -99,7 +99,7 @@ def load_npy(path: Path) -> np.ndarray:
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no {path}") from None
     except _DAMAGE as error:
-        raise ValueError(f"{path} is no .npy file of numbers, or is damaged: {error}") from error
+        raise ValueError(f"{path} is not a .npy file of numbers, or is damaged: {error}") from error
 
 
 def _from_file(path: Path) -> pd.DataFrame:
