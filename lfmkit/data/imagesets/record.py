@@ -1,4 +1,4 @@
-"""A set of images: three splits of bytes in which no image is twice, their labels, where they come from."""
+"""A set of images: three splits of bytes, their labels, where they come from, and how they are cut."""
 
 from __future__ import annotations
 
