@@ -3,16 +3,15 @@
 See `picture` for two-dimensional ones, `table` for numbers in columns, `images`, and `demos` for robots.
 """
 
-from lfmkit.data.assets import asset
-from lfmkit.data.demonstrations.demos import Demos
-from lfmkit.data.demonstrations.sources import demos
-from lfmkit.data.imagesets.images import Images
-from lfmkit.data.imagesets.sources import images, whereabouts
+from lfmkit.data.demonstrations import demos
+from lfmkit.data.demonstrations.record import Demos
+from lfmkit.data.download import asset
+from lfmkit.data.imagesets import images, whereabouts
+from lfmkit.data.imagesets.record import Images
 from lfmkit.data.pictures import picture
-from lfmkit.data.tabular.gaussian import gaussian_nll
-from lfmkit.data.tabular.sources import table
-from lfmkit.data.tabular.table import Table
-from lfmkit.data.tabular.whitening import Whitening, whitened
+from lfmkit.data.tabular import table
+from lfmkit.data.tabular.gaussian import Whitening, gaussian_nll, whitened
+from lfmkit.data.tabular.record import Table
 
 __all__ = [
     "Demos",

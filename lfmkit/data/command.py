@@ -5,15 +5,15 @@ from __future__ import annotations
 import sys
 import textwrap
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 
-from lfmkit.data.imagesets.images import Images
+from lfmkit.data.imagesets import NAMES, images
 from lfmkit.data.imagesets.parquet import holds_images
-from lfmkit.data.imagesets.sources import NAMES, images
+from lfmkit.data.imagesets.record import Images
+from lfmkit.data.tabular import table
 from lfmkit.data.tabular.gaussian import gaussian_nll
-from lfmkit.data.tabular.sources import table
-from lfmkit.data.tabular.table import Table
+from lfmkit.data.tabular.reading import listed
+from lfmkit.data.tabular.record import Table
 
 _NAMES = 20  # columns or classes that are printed
 
@@ -22,23 +22,26 @@ def show(source: str, size: int | None = None) -> int:
     """Print what a table or a set of images holds and where it comes from; return 0.
 
     Args:
-        source: What `lfmkit.data.table` or `lfmkit.data.images` take.
-        size: Of the images.
+        source: Anything that `lfmkit.data.table` or `lfmkit.data.images` take as text.
+        size: Height and width of the images in pixels.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        path = Path(source)
-        if source in NAMES or path.is_dir() or holds_images(path):
-            lines = _about_images(images(source, size))
-        else:
-            lines = _about_table(_table(source))
+        found = _found(source, size)
+        facts = _about_table(found) if isinstance(found, Table) else _about_images(found)
     for warning in caught:
         print(f"lfmkit data: {warning.message}", file=sys.stderr)
-    print("\n".join(lines))
+    print(repr(found)[1:-1])
+    for key, text in facts.items():
+        line = f"{key + ':':<17} {text}"
+        print(textwrap.fill(line, 110, subsequent_indent=" " * 18, break_on_hyphens=False))
     return 0
 
 
-def _table(source: str) -> Table:
+def _found(source: str, size: int | None) -> Table | Images:
+    path = Path(source)
+    if source in NAMES or path.is_dir() or holds_images(path):
+        return images(source, size)
     try:
         return table(source)
     except ValueError as error:
@@ -47,41 +50,25 @@ def _table(source: str) -> Table:
         raise
 
 
-def _about_table(wanted: Table) -> list[str]:
-    lines = [repr(wanted)[1:-1], *_listed({"columns": _some(wanted.columns), **wanted.provenance})]
+def _about_table(found: Table) -> dict[str, str]:
+    facts = {"columns": listed(found.columns, _NAMES), **found.provenance}
     try:
-        nll = gaussian_nll(wanted)
+        nll = gaussian_nll(found)
     except ValueError as error:
-        return [*lines, f"Gaussian:         {error}"]
+        return {**facts, "Gaussian": str(error)}
     scores = ", ".join(f"{split} {value:.3f}" for split, value in nll.items())
-    lines.append(f"Gaussian NLL:     {scores} (nats, full covariance of train)")
-    if wanted.log_volume:
-        lines.append(f"log volume:       {wanted.log_volume:.3f}: add it for NLLs in the original units")
-    return lines
+    facts["Gaussian NLL"] = f"{scores} (nats, full covariance of train)"
+    if found.log_volume:
+        facts["log volume"] = f"{found.log_volume:.3f}: add it for NLLs in the original units"
+    return facts
 
 
-def _about_images(wanted: Images) -> list[str]:
-    about = dict(wanted.provenance)
-    if wanted.train_labels is not None:
-        counts = wanted.train_labels.bincount(minlength=len(wanted.classes))
-        about = {
-            "classes": _some(wanted.classes),
-            "in train": f"{int(counts.min()):,} to {int(counts.max()):,} images of each class",
-            **about,
-        }
-    return [repr(wanted)[1:-1], *_listed(about)]
-
-
-def _some(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - _NAMES:,} more" if len(names) > _NAMES else ""
-    return ", ".join(names[:_NAMES]) + more
-
-
-def _listed(about: Mapping[str, str]) -> list[str]:
-    return [
-        line
-        for key, text in about.items()
-        for line in textwrap.wrap(
-            f"{key + ':':<17} {text}", 110, subsequent_indent=" " * 18, break_on_hyphens=False
-        )
-    ]
+def _about_images(found: Images) -> dict[str, str]:
+    if found.train_labels is None:
+        return dict(found.provenance)
+    counts = found.train_labels.bincount(minlength=len(found.classes))
+    return {
+        "classes": listed(found.classes, _NAMES),
+        "in train": f"{int(counts.min()):,} to {int(counts.max()):,} images of each class",
+        **found.provenance,
+    }

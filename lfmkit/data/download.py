@@ -1,15 +1,17 @@
-"""Finds the files of the published data sets: under $LFMKIT_DATA, in the cache, or on the network."""
+"""Finds the files of data sets: in the kit, under $LFMKIT_DATA, in the user's cache, or on the network."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import shutil
 import sys
 import tarfile
 import zlib
 from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +25,40 @@ DOI = "10.5281/zenodo.1161203"
 VARIABLE = "LFMKIT_DATA"
 
 
-def given(name: str) -> Path | None:
-    """Return a file under $LFMKIT_DATA, or under the folder data in it; None if it is not there.
+def asset(relative: str) -> Path:
+    """Return the path of a file the kit ships: in data/ of a clone, in lfmkit/assets of a package."""
+    package = Path(str(resources.files("lfmkit")))
+    for folder in (package / "assets", package.parent / "data"):
+        if (folder / relative).exists():
+            return folder / relative
+    raise FileNotFoundError(f"{relative} is not among the kit's files: the installation is not complete")
+
+
+def cached(kind: str, key: str) -> Path:
+    """Return where tensors that took long to make are kept in the user's cache; the key says of what."""
+    import pooch
+
+    name = hashlib.sha256(key.encode()).hexdigest()[:32]
+    return Path(pooch.os_cache("lfmkit")) / kind / f"{name}.safetensors"
+
+
+def places(name: str) -> list[Path]:
+    """Return where something may lie under $LFMKIT_DATA: in this folder, or in the folder data in it.
 
     Raises:
-        FileNotFoundError: LFMKIT_DATA names no folder.
+        FileNotFoundError: LFMKIT_DATA does not name a folder.
     """
     if not os.environ.get(VARIABLE):
-        return None
+        return []
     folder = Path(os.environ[VARIABLE]).expanduser()
     if not folder.is_dir():
-        raise FileNotFoundError(f"{VARIABLE} names {folder}, which is no folder: correct it, or unset it")
-    return next((path for path in (folder / name, folder / "data" / name) if path.is_file()), None)
+        raise FileNotFoundError(f"{VARIABLE} names {folder}, which is not a folder: correct it, or unset it")
+    return [folder / name, folder / "data" / name]
+
+
+def given(name: str) -> Path | None:
+    """Return a file under $LFMKIT_DATA, or None if it is not there."""
+    return next((path for path in places(name) if path.is_file()), None)
 
 
 def member(*names: str) -> list[Path]:
@@ -44,7 +68,6 @@ def member(*names: str) -> list[Path]:
         names: Paths below data/ in the archive.
 
     Raises:
-        FileNotFoundError: LFMKIT_DATA names no folder.
         OSError: The archive cannot be had or unpacked; nothing half-written is left.
     """
     mine = [path for path in map(given, names) if path]
@@ -77,8 +100,7 @@ def _archive(folder: Path, names: Sequence[str]) -> Path:
     try:
         pooch.retrieve(URL, f"md5:{MD5}", fname=archive.name, path=folder, downloader=downloader)
     except (OSError, ValueError) as error:
-        message = f"cannot download {URL} ({SIZE}): {_reason(error)}. Try again. {remedy}"
-        raise OSError(message) from error
+        raise OSError(f"cannot download {URL} ({SIZE}): {_reason(error)}. Try again. {remedy}") from error
     finally:
         for answer in answers:  # pooch leaves a connection open that broke off in the middle
             answer.close()
@@ -118,7 +140,7 @@ def _unpack(archive: Path, names: Sequence[str], folder: Path) -> None:
 def _copy(content: tarfile.TarFile, entry: tarfile.TarInfo, target: Path, temporary: Path) -> None:
     source = content.extractfile(entry) if entry.isreg() else None
     if source is None:  # a link could lead anywhere
-        raise tarfile.TarError(f"{entry.name} is no plain file")
+        raise tarfile.TarError(f"{entry.name} is not a plain file")
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with source, open(temporary, "wb") as file:

@@ -17,12 +17,12 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from lfmkit import schedules
-from lfmkit.data.assets import asset
+from lfmkit.data.download import asset
 from lfmkit.oracles import GaussianMixture
-from lfmkit.utils import files
+from lfmkit.utils.provenance import note_data
 
 SHIPPED = ("rose", "tree")
-_CHUNK = 8192  # points scored at once: bounds the memory of the (points, width) kernels
+_POINTS = 8192  # scored at once: bounds the memory of the (points, width) kernels
 _TINY = 1e-280  # below this the product of kernels has lost digits and the slower, safe road is taken
 
 
@@ -65,7 +65,7 @@ class GridMixture:
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return the exact log density at x (n, 2), shape (n,), nats, float64."""
-        return torch.cat([self._log_prob(part) for part in _checked(x).split(_CHUNK)])
+        return torch.cat([self._log_prob(part) for part in _checked(x).split(_POINTS)])
 
     def score(self, x: Tensor) -> Tensor:
         """Return the gradient of the log density at x (n, 2), shape (n, 2)."""
@@ -87,7 +87,7 @@ class GridMixture:
     def _mean_centre(self, x: Tensor, a: float = 1.0, b: float = 0.0) -> Tensor:
         """Return the posterior mean, given a x_l + b g = x, of the centre of the component of x_l."""
         smoothed = self.affine(a, b)
-        return torch.cat([smoothed._mean_mark(part, self.x, self.y) for part in _checked(x).split(_CHUNK)])
+        return torch.cat([smoothed._mean_mark(part, self.x, self.y) for part in _checked(x).split(_POINTS)])
 
     def _kernels(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the kernels (n, columns), (n, rows), each at most 1, and the log of what was divided out."""
@@ -165,7 +165,7 @@ def picture(name: str | Path) -> GridMixture | GaussianMixture:
             (N((-.05, -.05), I)), or the path of any image file.
 
     Raises:
-        ValueError: The name is unknown, the file is no readable image, or it has no ink.
+        ValueError: The name is unknown, the file is not a readable image, or it has no ink.
         FileNotFoundError: There is no such file.
 
     >>> rose = picture("rose")
@@ -191,9 +191,9 @@ def _from_file(path: Path) -> GridMixture:
     try:
         with Image.open(path) as image:
             image.load()
-            files.note_data(path.name, path)
-            if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-                paper = Image.new("RGBA", image.size, "white")  # what shows through is paper, not ink
+            note_data(path.name, path)
+            if image.has_transparency_data:
+                paper = Image.new("RGBA", image.size, "white")  # paper shows through, not ink
                 image = Image.alpha_composite(paper, image.convert("RGBA"))
             if image.mode not in ("F", "I", "I;16", "I;16B"):  # deep grey would be clipped at 255
                 image = image.convert("L")

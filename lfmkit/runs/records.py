@@ -13,7 +13,7 @@ from typing import Any, SupportsFloat
 
 from filelock import FileLock, Timeout
 
-from lfmkit.utils import files
+from lfmkit.utils import files, provenance
 
 FORMAT = 1
 RECORD_FILE, METRICS_FILE, PARAMS_FILE = "record.json", "metrics.json", "params.json"
@@ -190,7 +190,7 @@ def report(**numbers: SupportsFloat | Mapping[str, SupportsFloat]) -> None:
     folder = os.environ.get(FOLDER_VARIABLE)
     if folder:
         _reported.update({name: value if math.isfinite(value) else None for name, value in new.items()})
-        files.write_json(Path(folder) / METRICS_FILE, {"metrics": _reported, "data": files.data_read()})
+        files.write_json(Path(folder) / METRICS_FILE, {"metrics": _reported, "data": provenance.data_read()})
     print(", ".join(f"{name} {value:.4g}" for name, value in new.items()))
 
 

@@ -120,16 +120,3 @@ def locked(folder: Path) -> Iterator[None]:
             yield
         finally:
             lock.release()
-
-
-_data_read: dict[str, str] = {}
-
-
-def note_data(name: str, path: Path) -> None:
-    """Remember the checksum of a data file that is being read; records of runs show it."""
-    _data_read[name] = sha256(path)
-
-
-def data_read() -> dict[str, str]:
-    """Return the SHA-256 of every data file that this process has read, by name."""
-    return dict(_data_read)

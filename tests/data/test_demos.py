@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lfmkit import data
 from lfmkit.data.demonstrations import experts
 from lfmkit.simulators import Detour, MetaWorld, start
-from lfmkit.utils import files
+from lfmkit.utils import files, provenance
 
 
 @pytest.fixture(autouse=True)
@@ -243,7 +243,9 @@ def test_a_damaged_file_is_made_again(damage, log, cache):
 def test_a_cache_that_cannot_be_made(log, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.warns(UserWarning, match="cannot keep the demonstrations, so next time .* made anew") as told:
+    with pytest.warns(
+        UserWarning, match="cannot keep the demonstrations, so next time .* made again"
+    ) as told:
         assert len(data.demos(Counting(), 2)) == 2
     assert told[0].filename == __file__
 
@@ -359,7 +361,7 @@ def test_robomimic(robomimic, kind):
         assert done.tolist() == [[0.5, 1.0 if k == 11 else 0.5]] * (4 + k)
     assert demos.provenance["actions cut off"] == "15 of 114 at -1 or 1"
     assert demos.provenance["kept"] == "all 12"
-    assert files.data_read()["low_dim.hdf5"] == files.sha256(robomimic)
+    assert provenance.data_read()["low_dim.hdf5"] == files.sha256(robomimic)
 
 
 def test_columns_of_robomimic(robomimic):

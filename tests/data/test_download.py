@@ -253,7 +253,7 @@ def test_members_go_nowhere_else(server, cache, content, tmp_path):
 def test_a_link_in_the_place_of_a_member(server, cache, tmp_path):
     (tmp_path / "secret").write_text("secret")
     server.offer(packed(**{f"data/{NAME}": str(tmp_path / "secret")}))
-    with pytest.raises(OSError, match=rf"cannot unpack .*: data/{NAME} is no plain file"):
+    with pytest.raises(OSError, match=rf"cannot unpack .*: data/{NAME} is not a plain file"):
         data.table("miniboone")
     assert found(cache) == ["data.tar.gz"]
 

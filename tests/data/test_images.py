@@ -15,10 +15,10 @@ from pyarrow import parquet
 import lfmkit
 from lfmkit import __main__, data, methods, nets
 from lfmkit.data import download
-from lfmkit.data.imagesets import cache, reading, sources
 from lfmkit.data.imagesets import hub as hub_module
-from lfmkit.data.imagesets.splits import divide, fingerprints
-from lfmkit.utils import files
+from lfmkit.data.imagesets import reading
+from lfmkit.data.imagesets.record import divide, fingerprints
+from lfmkit.utils import files, provenance
 
 SIDE = 8
 N = 60
@@ -323,7 +323,7 @@ def test_a_table_with_names_of_classes(tmp_path):
     assert sorted(says(mine.train, mine.train_labels) + says(mine.val, None) + says(mine.test, None)) == [
         *range(N)
     ]
-    assert mine.provenance["sha256"] == files.data_read()["x/x.parquet"] == files.sha256(path)
+    assert mine.provenance["sha256"] == provenance.data_read()["x/x.parquet"] == files.sha256(path)
 
 
 def test_tables_without_metadata(tmp_path):
@@ -360,7 +360,9 @@ def test_several_tables_are_one_set(tmp_path):
     path = write_parquet(
         tmp_path / "set" / "my_train_set" / "train-00001-of-00002.parquet", broken, label=[0, 1]
     )
-    with pytest.raises(ValueError, match=rf"1 of 32 images cannot be read: row 0 of {path.name}"):
+    with pytest.raises(
+        ValueError, match=rf"1 of 32 images cannot be read: row 0 of my_train_set/{path.name}"
+    ):
         data.images(tmp_path / "set")
 
 
@@ -473,7 +475,7 @@ def test_files_go_before_the_hub(small, tmp_path, monkeypatch):
     assert copies.provenance["departs"].startswith("JPEG-RECOMPRESSED")
     assert copies.provenance["images"] == "50 JPEG; 8 x 8 pixels"
     assert sorted(copies.test_labels.tolist()) == sorted(i % 3 for i in range(40, 50))
-    assert "cifar10/cifar10_jpeg_test.parquet" in files.data_read()
+    assert "cifar10/cifar10_jpeg_test.parquet" in provenance.data_read()
     for split, numbers in {
         "train": range(40),
         "test": range(40, 50),
@@ -567,7 +569,7 @@ def test_without_the_library_the_error_names_it(monkeypatch):
 def test_a_variable_that_names_no_folder(monkeypatch, tmp_path):
     monkeypatch.setenv(download.VARIABLE, str(tmp_path / "gone"))
     for name in hub_module.KNOWN:
-        with pytest.raises(FileNotFoundError, match=r"LFMKIT_DATA names .*gone, which is no folder"):
+        with pytest.raises(FileNotFoundError, match=r"LFMKIT_DATA names .*gone, which is not a folder"):
             data.images(name)
 
 
@@ -655,7 +657,7 @@ BAD = {
         lambda p: write_parquet(p, [packed(coloured(1)), None, None]),
         r"2 of 3 images cannot be read: row 1 of x\.parquet \(there are no bytes\), row 2",
     ),
-    "no file": (lambda p: p.write_bytes(b"nothing"), "is no parquet file, or is damaged"),
+    "no file": (lambda p: p.write_bytes(b"nothing"), "is not a parquet file, or is damaged"),
     "split": (
         lambda p: write_parquet(p, [packed(coloured(1))] * 2, split=["train", "a"]),
         "column split of x.parquet says a: it may say train, validation, test",
@@ -734,11 +736,11 @@ def test_what_is_read_fast_is_not_kept(folder, tmp_path):
 
 def test_what_took_long_is_kept(folder, tmp_path, monkeypatch):
     plain = data.images(folder, 4)
-    monkeypatch.setattr(sources, "SLOW", 0.0)
+    monkeypatch.setattr(reading, "SLOW", 0.0)
     first = data.images(folder, 4)
     (path,) = kept(tmp_path)
     assert first.provenance["kept"] == str(path)
-    monkeypatch.setattr(sources, "read", None)  # now from what is kept alone
+    monkeypatch.setattr(reading, "read", None)  # now from what is kept alone
     again = data.images(folder, 4)
     other = data.images(folder, 4, seed=3)
     for split in ("train", "val", "test"):
@@ -756,7 +758,7 @@ def test_what_took_long_is_kept(folder, tmp_path, monkeypatch):
 
 
 def test_what_is_kept_is_of_these_files_and_this_size(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "SLOW", 0.0)
+    monkeypatch.setattr(reading, "SLOW", 0.0)
     before, after = (packed(coloured(i, 1), compress_level=0) for i in (0, 99))
     assert len(before) == len(after)
     (folder / "a" / "0.png").write_bytes(before)
@@ -772,18 +774,18 @@ def test_what_is_kept_is_of_these_files_and_this_size(folder, tmp_path, monkeypa
 
 
 def test_what_is_kept_and_rots_is_read_again(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "SLOW", 0.0)
+    monkeypatch.setattr(reading, "SLOW", 0.0)
     first = data.images(folder)
     (path,) = kept(tmp_path)
     path.write_bytes(path.read_bytes()[:-7])
     assert torch.equal(data.images(folder).train, first.train)
-    assert torch.equal(cache.kept(path)[0].sum(), data.images(folder, val=0).train.sum())
+    assert torch.equal(reading._kept(path, N)[0].sum(), data.images(folder, val=0).train.sum())
 
 
 def test_a_full_disk_while_keeping(folder, tiny_disk, monkeypatch):
     """The images are there all the same, and nothing half-written is."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tiny_disk))
-    monkeypatch.setattr(sources, "SLOW", 0.0)
+    monkeypatch.setattr(reading, "SLOW", 0.0)
     message = r"cannot keep the images in .*lfmkit/images, so next time .*[Nn]o space left"
     with pytest.warns(UserWarning, match="were enlarged"), pytest.warns(UserWarning, match=message):
         mine = data.images(folder, 40)
@@ -796,13 +798,13 @@ def test_a_full_disk_while_keeping(folder, tiny_disk, monkeypatch):
 def test_a_cache_that_cannot_be_written(folder, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    monkeypatch.setattr(sources, "SLOW", 0.0)
+    monkeypatch.setattr(reading, "SLOW", 0.0)
     with pytest.warns(UserWarning, match="cannot keep the images"):
         assert len(data.images(folder).train) == N - 6
 
 
 def test_two_at_a_time(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "SLOW", 0.0)
+    monkeypatch.setattr(reading, "SLOW", 0.0)
     busy = files.locked(tmp_path / "cache" / "lfmkit" / "images")
     with busy, pytest.warns(UserWarning, match="in use by another"):
         data.images(folder)

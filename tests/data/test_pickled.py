@@ -1,8 +1,14 @@
 """Pickles of pandas are read without running them; here they are written by pandas and by hand."""
 
+import copyreg
+import functools
+import gc
+import io
 import os
 import pickle
 import struct
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -135,35 +141,113 @@ class Hostile:
         return self.what
 
 
-def hostile(tmp_path):
-    """Files that do harm when unpickled, each of which would make the file `harm`."""
-    harm = tmp_path / "harm"
-    shell = f"touch {harm}"
-    return harm, {
-        "os.system": pickle.dumps(Hostile(os.system, shell), 2),
-        "builtins.eval": pickle.dumps(Hostile(eval, f"open({str(harm)!r}, 'w')"), 4),
-        "builtins.getattr": pickle.dumps(Hostile(getattr, np.ndarray, "tofile"), 2),
-        "in a column": pickle.dumps(pd.DataFrame({"a": [Hostile(os.system, shell)]}), 2),
-        "in the state": pickle.dumps(Hostile(np._core.multiarray._reconstruct, Hostile(os.system, shell)), 4),
-        "chain": b"\x80\x04\x8c\x06pandas\x8c\x11DataFrame.to_csv\x93)R.",
-        "chain through numpy": b"\x80\x04\x8c\x05numpy\x8c\x10ndarray.__class__\x93)R.",
-        "read_pickle": b"\x80\x02cpandas\nread_pickle\n" + b"X\x01\x00\x00\x00a\x85R.",
-        "old class": f"(S'{shell}'\nios\nsystem\n.".encode(),
-        "persistent": b"\x80\x02X\x01\x00\x00\x00aQ.",
-        "extension": b"\x80\x02\x82\x01.",
-        "call of a string": b"\x80\x02X\x09\x00\x00\x00os.system)R.",
-        "name of a list": b"\x80\x04\x8c\x06pandas]\x93.",
-    }
+def text(value):
+    return b"X" + struct.pack("<i", len(value)) + value.encode()
 
 
-@pytest.mark.parametrize("kind", hostile(__import__("pathlib").Path("/nowhere"))[1])
-def test_nothing_in_a_file_is_run(kind, tmp_path):
-    harm, made = hostile(tmp_path)
+def called(module, name, *arguments):
+    """A call as protocol 4 spells it, which reaches attributes of attributes too."""
+    return b"\x80\x04" + text(module) + text(name) + b"\x93(" + b"".join(arguments) + b"tR."
+
+
+def behind_a_frame(content):
+    """Instructions that pickletools takes for plain bytes; Python's own reader loses count and runs them."""
+    frame = b"\x8c\x04ab"  # text of four letters, of which two come after the frame
+    return (
+        b"\x80\x04\x95"
+        + struct.pack("<Q", len(frame))
+        + frame
+        + b"cdC"
+        + bytes([len(content)])
+        + content
+        + b"."
+    )
+
+
+SHELL = "touch harm"
+STUB = b"cpandas\nDataFrame\n"
+RUN = text(SHELL) + b"\x85R."
+EXTENSION = 240
+HOSTILE = {
+    "os.system": pickle.dumps(Hostile(os.system, SHELL), 2),
+    "builtins.eval": pickle.dumps(Hostile(eval, "open('harm', 'w')"), 4),
+    "builtins.getattr": pickle.dumps(Hostile(getattr, np.ndarray, "tofile"), 2),
+    "builtins.__import__": called("builtins", "__import__", text("os")),
+    "functools.partial": pickle.dumps(Hostile(functools.partial(os.system, SHELL)), 4),
+    "operator.attrgetter": called("operator", "attrgetter", text("system")),
+    "importlib": called("importlib", "import_module", text("os")),
+    "copyreg": called("copyreg", "_reconstructor", STUB, STUB, b"N"),
+    "copyreg of Python 2": called("copy_reg", "add_extension", text("os"), text("system"), b"K\x01"),
+    "numpy that runs text": called(
+        "numpy.testing._private.utils", "runstring", text("open('harm', 'w')"), b"}"
+    ),
+    "pandas that runs text": called("pandas", "eval", text("open('harm', 'w')")),
+    "read_pickle": b"\x80\x02cpandas\nread_pickle\n" + RUN,
+    "in a column": pickle.dumps(pd.DataFrame({"a": [Hostile(os.system, SHELL)]}), 2),
+    "in the state": pickle.dumps(Hostile(np._core.multiarray._reconstruct, Hostile(os.system, SHELL)), 4),
+    "in the arguments of a stub": b"\x80\x02" + STUB + b"cos\nsystem\n" + RUN,
+    "method": called("pandas", "DataFrame.to_csv", text("harm")),
+    "globals of a function": called("pandas", "DataFrame.__init__.__globals__"),
+    "class of a class": called("numpy", "ndarray.__class__"),
+    "module in a package": called("pandas.os", "system", text(SHELL)),
+    "old class": b"\x80\x02(" + text(SHELL) + b"ios\nsystem\n.",
+    "older class": b"\x80\x02(cos\nsystem\n" + text(SHELL) + b"o.",
+    "keywords": b"\x80\x04" + STUB + b")}" + text("columns") + b"Ns\x92.",
+    "persistent": b"\x80\x02" + text("a") + b"Q.",
+    "persistent text": b"Pa\n.",
+    "extension": b"\x80\x02\x82" + bytes([EXTENSION]) + RUN,
+    "extension of two bytes": b"\x80\x02\x83" + struct.pack("<H", EXTENSION) + RUN,
+    "extension of four bytes": b"\x80\x02\x84" + struct.pack("<i", EXTENSION) + RUN,
+    "extension behind a frame": behind_a_frame(b"\x82" + bytes([EXTENSION]) + RUN),
+    "extension in a frame in a frame": b"\x80\x04\x95" + struct.pack("<Q", 9) + behind_a_frame(b"N.")[2:],
+    "buffer from outside": b"\x80\x05\x97.",
+    "call of text": b"\x80\x02" + text("os.system") + b")R.",
+    "call of what a stub gave": b"\x80\x02" + STUB + b")R" + RUN,
+    "object of what a stub gave": b"\x80\x02" + STUB + b")R)\x81.",
+    "name of a list": b"\x80\x04" + text("pandas") + b"]\x93.",
+    "state of a stub": b"\x80\x02" + STUB + b"}" + text("__del__") + STUB + b"sb.",
+    "attributes of a stub": b"\x80\x02" + STUB + b"N}" + text("__del__") + STUB + b"s\x86b.",
+    "attributes of its note": b"\x80\x02" + STUB + b")RN}" + text("__class__") + STUB + b"s\x86b.",
+    "attributes of a dict": b"\x80\x02}N}" + text("get") + STUB + b"s\x86b.",
+    "items of a note": b"\x80\x02" + STUB + b")R" + text("a") + b"Ns.",
+    "appended to a note": b"\x80\x02" + STUB + b")RNa.",
+    "set of stubs": b"\x80\x04\x8f(" + STUB + b"\x90.",
+}
+
+
+@pytest.fixture
+def registered():
+    """Another package's extension code, which Python's reader would look up and never ask about."""
+    copyreg.add_extension("os", "system", EXTENSION)
+    copyreg._extension_cache[EXTENSION] = os.system
+    yield
+    copyreg.remove_extension("os", "system", EXTENSION)
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_nothing_in_a_file_is_run(kind, tmp_path, monkeypatch, registered):
+    monkeypatch.chdir(tmp_path)
+    before = {name: dict(vars(stub)) for name, stub in pickled._STUBS.items()}
     path = tmp_path / "bad.pickle"
-    path.write_bytes(made[kind])
+    path.write_bytes(HOSTILE[kind])
     with pytest.raises(ValueError, match=r"bad.pickle is not a pickled table of numbers"):
         pickled.read(path)
-    assert not harm.exists()
+    gc.collect()
+    assert [each.name for each in tmp_path.iterdir()] == ["bad.pickle"]
+    assert {name: dict(vars(stub)) for name, stub in pickled._STUBS.items()} == before
+
+
+@pytest.mark.parametrize("kind", ["extension", "extension behind a frame"])
+def test_extensions_get_round_a_careless_reader(kind, tmp_path, monkeypatch, registered):
+    """One that asks about names only: the attacks above are real."""
+
+    class Careless(pickle.Unpickler):
+        def find_class(self, module, name):
+            raise pickle.UnpicklingError
+
+    monkeypatch.chdir(tmp_path)
+    assert Careless(io.BytesIO(HOSTILE[kind])).load() == 0
+    assert (tmp_path / "harm").exists()
 
 
 def test_the_refusal_names_what_was_asked_for(tmp_path):
@@ -185,37 +269,94 @@ def test_tables_with_more_than_numbers(column, protocol, tmp_path):
         pickled.read(tmp_path / "a.pkl")
 
 
+def nested(n):
+    """Bytes in n calls."""
+    return b"c_codecs\nencode\n" * n + b"C\x01a" + b"\x85R" * n
+
+
+def overlapping_names(write):
+    """Text of Arrow where each second entry is the whole megabyte."""
+    offsets = np.array([0, 1_000_000] * 20_000).tobytes()
+    stored = [write.call("pyarrow.lib py_buffer", write.text(raw)) for raw in (offsets, b"a" * 10**6)]
+    alias = write.call("pyarrow.lib type_for_alias", write.text(b"large_string"))
+    rest = [*map(write.number, (39_999, 0, 0)), write.list([b"N", *stored])]
+    chunk = write.call("pyarrow.lib _restore_array", write.tuple(alias, *rest))
+    array = write.call("pandas ArrowStringArray") + write.dict(_pa_array=chunk) + b"b"
+    return write.call("pandas _new_Index", b"cpandas\nIndex\n", write.dict(data=array))
+
+
+def columns_of_no_rows(write):
+    """Twenty thousand columns, twenty thousand times."""
+    block = write.call(
+        "pandas _unpickle_block",
+        write.array(np.zeros((20_000, 0))),
+        write.call("builtins slice", b"N", b"N", b"N"),
+    )
+    columns = write.dict(start=write.number(0), stop=write.number(20_000), step=write.number(1))
+    index = write.call("pandas _new_Index", b"cpandas\nRangeIndex\n", columns)
+    blocks = write.list([block + b"q\x07" + b"h\x07" * 20_000])
+    manager = write.call("pandas BlockManager", blocks, write.list([index]))
+    return b"\x80\x02cpandas\nDataFrame\n)\x81" + write.dict(_mgr=manager) + b"b."
+
+
+def bombs(frame):
+    """Files of at most a megabyte that claim, or would come to, gigabytes or a deep recursion."""
+    write, names, values = Python2(), list(frame.columns), frame.to_numpy().T
+    whole = write.frame([(values, names)], names)
+    shape, content = write.tuple(write.number(4), write.number(N)), write.text(values.tobytes())
+    array, index = write.array(values), write.index(names)
+    ranged = pickle.dumps(pd.DataFrame(np.zeros((2, 2))), 2)
+    stop = ranged.index(b"K\x02", ranged.index(b"stop"))
+
+    def repeated(content, one):
+        return content.replace(b"](" + one + b"e", b"](" + one + b"q\x07" + b"h\x07" * 10**5 + b"e")
+
+    made = {
+        "shape": whole.replace(shape, write.tuple(write.number(2**30), write.number(2**30))),
+        "negative shape": whole.replace(shape, write.tuple(write.number(4), write.number(-1))),
+        "length of text": whole.replace(content[:5], b"T" + struct.pack("<i", 2**31 - 1)),
+        "length of a number": b"\x80\x02\x8b\xff\xff\xff\x7fa.",
+        "memo": b"\x80\x02)r\xff\xff\xff\x7f.",
+        "memo behind a frame": behind_a_frame(b")r\xff\xff\xff\x7f."),
+        "tuples as a key": b"\x80\x02})" + b"\x85" * 10**6 + b"Ns.",
+        "lists in lists": b"\x80\x02" + b"]" * 10**5 + b"a" * (10**5 - 1) + b".",
+        "notes in notes": b"\x80\x02" + nested(10_000) + b".",
+        "bytes in notes": whole.replace(content, nested(20_000)),
+        "bytes by their number": whole.replace(content, b"cbuiltins\nbytes\nJ\xff\xff\xff\x7f\x85R"),
+        "the same block again": write.frame([(values, names)] * 20, names),
+        "the same array again": repeated(repeated(whole, array), index),
+        "columns of no rows": columns_of_no_rows(write),
+        "two billion columns": ranged[:stop] + b"J\xff\xff\xff\x7f" + ranged[stop + 2 :],
+        "names that overlap": whole.replace(index, overlapping_names(write), 1),
+    }
+    for code in b"\x8d\x8e\x96\x95":  # text, bytes, an array of bytes, a frame
+        for size in (2**34, 2**62):
+            made[f"length {size} by {code}"] = b"\x80\x05%c" % code + struct.pack("<Q", size) + b"abc."
+    assert whole not in made.values()
+    return made
+
+
 def test_claims_of_size_are_checked_first(frame, tmp_path):
-    """What a file claims costs no memory: it is compared with what is there."""
-    write, names = Python2(), list(frame.columns)
-    path = tmp_path / "big.pickle"
-    whole = write.frame([(frame.to_numpy().T, names)], names)
-    huge = write.tuple(write.number(4), write.number(N))
-    length = write.text(frame.to_numpy().T.tobytes())[:5]
-    bad = [
-        (whole.replace(huge, write.tuple(write.number(2**30), write.number(2**30))), "cannot reshape"),
-        (whole.replace(huge, write.tuple(write.number(4), write.number(-1))), "impossible shape"),
-        (whole.replace(length, b"T" + struct.pack("<i", 2**31 - 1)), "expected 2147483647 bytes"),
-        (b"\x80\x04\x8e" + struct.pack("<Q", 2**62) + b"abc.", "expected 4611686018427387904 bytes"),
-        (b"\x80\x02)r\xff\xff\xff\x7f.", "DataFrame"),
-        (write.frame([(frame.to_numpy().T, names)] * 20, names), "repeated"),
-    ]
-    for content, message in bad:
-        assert content != whole
-        path.write_bytes(content)
-        with pytest.raises(ValueError, match=message):
-            pickled.read(path)
-
-
-def test_a_million_columns_from_nothing(tmp_path):
-    frame = pd.DataFrame(np.zeros((2, 2)))
-    content = pickle.dumps(frame, 2).replace(b"X\x04\x00\x00\x00stop", b"X\x04\x00\x00\x00stop", 1)
-    at = content.index(b"stop")
-    at = content.index(b"K\x02", at)
-    path = tmp_path / "wide.pickle"
-    path.write_bytes(content[:at] + b"J\xff\xff\xff\x7f" + content[at + 2 :])
-    with pytest.raises(ValueError, match="2,147,483,647 columns"):
-        pickled.read(path)
+    """Claims cost neither memory nor time: they are compared with what is there."""
+    for name, content in bombs(frame).items():
+        (tmp_path / name).write_bytes(content)
+    code = """if True:
+        import resource, sys, time, pathlib
+        from lfmkit.data.tabular import pickled
+        for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
+            now = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (now + 500_000_000, -1))
+            started = time.process_time()
+            try:
+                pickled.read(path)
+            except ValueError as error:
+                assert not isinstance(error.__cause__, MemoryError), path
+                assert time.process_time() < started + 10, path
+                print(path.name, "refused:", str(error)[:300], flush=True)
+        """
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, timeout=300)
+    refused = [line.split(" refused:")[0] for line in done.stdout.splitlines()]
+    assert refused == sorted(bombs(frame)), done.stderr
 
 
 @given(st.data())

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 import lfmkit
 from lfmkit import data
 from lfmkit.data.tabular.dequantise import add_noise, grid_step
-from lfmkit.utils import files
+from lfmkit.utils import files, provenance
 
 N = 1000
 
@@ -106,7 +106,7 @@ def test_the_same_numbers_from_every_source(form, frame, tmp_path):
     assert table.columns == named
     if form in ("csv", "parquet", "npy"):
         assert table.name == "mine"
-        assert table.provenance["sha256"] == files.data_read()[path.name] == files.sha256(path)
+        assert table.provenance["sha256"] == provenance.data_read()[path.name] == files.sha256(path)
 
 
 def test_columns_are_chosen_and_ordered(frame):
@@ -185,8 +185,8 @@ def test_other_things_are_no_tables():
         ("only.csv", b"a,b\n", "numbers|0 row"),
         ("empty.parquet", b"", "empty or damaged"),
         ("half.parquet", b"PAR1" + bytes(100), "empty or damaged"),
-        ("empty.npy", b"", "no .npy file"),
-        ("text.npy", b"hello, world", "no .npy file"),
+        ("empty.npy", b"", "not a .npy file"),
+        ("text.npy", b"hello, world", "not a .npy file"),
         ("table.xlsx", b"", "a table is a .csv, .parquet or .npy file"),
     ],
 )
@@ -206,7 +206,7 @@ def test_files_that_are_not_there(tmp_path):
 
 def test_objects_in_a_file_of_numpy_are_not_made(tmp_path):
     np.save(tmp_path / "objects.npy", np.array([[1, "a"]], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match=r"no \.npy file of numbers"):
+    with pytest.raises(ValueError, match=r"not a \.npy file of numbers"):
         data.table(tmp_path / "objects.npy")
 
 

@@ -16,7 +16,7 @@ from lfmkit import data
 from lfmkit.__main__ import main
 from lfmkit.data import download, gaussian_nll
 from lfmkit.data.tabular import bsds
-from lfmkit.utils import files
+from lfmkit.utils import files, provenance
 
 REAL = os.environ.get(download.VARIABLE)
 
@@ -112,7 +112,7 @@ def test_power_is_in_known_units(power):
 
 def test_power_names_its_source(power):
     path = data.asset("power.parquet")
-    assert power.provenance["sha256"] == files.sha256(path) == files.data_read()["power/power.parquet"]
+    assert power.provenance["sha256"] == files.sha256(path) == provenance.data_read()["power/power.parquet"]
     assert "10.24432/C58K54" in power.provenance["source"]
     assert "CC BY 4.0" in power.provenance["licence"]
     assert "22 of MAF's" in power.provenance["departs from MAF"]
@@ -253,7 +253,7 @@ def test_arrays_of_another_form(name, folder):
         with pytest.raises(ValueError, match=r"data\.npy is not MAF's file: it holds"):
             data.table(name)
     (folder / name / "data.npy").write_bytes(b"\x93NUMPY\x01\x00")
-    with pytest.raises(ValueError, match=r"data\.npy is no \.npy file"):
+    with pytest.raises(ValueError, match=r"data\.npy is not a \.npy file"):
         data.table(name)
 
 
@@ -388,7 +388,7 @@ def test_rebuilt_patches_score_as_in_the_literature():
 def test_a_wrong_folder_is_pointed_out(monkeypatch, tmp_path):
     monkeypatch.setenv(download.VARIABLE, str(tmp_path / "nowhere"))
     for name in ("gas", "power"):
-        with pytest.raises(FileNotFoundError, match=r"LFMKIT_DATA names .*nowhere, which is no folder"):
+        with pytest.raises(FileNotFoundError, match=r"LFMKIT_DATA names .*nowhere, which is not a folder"):
             data.table(name)
 
 

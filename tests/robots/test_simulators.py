@@ -222,8 +222,8 @@ def test_without_meta_world_all_else_works():
         os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp()
         import numpy as np, lfmkit
         from lfmkit import data, rollouts, simulators, policies
-        from lfmkit.data.demonstrations import sources
-        for module in (sources, policies, rollouts, simulators):
+        from lfmkit.data import demonstrations
+        for module in (demonstrations, policies, rollouts, simulators):
             found = doctest.testmod(module)
             assert found.attempted and not found.failed, module
         assert len(data.demos([(np.zeros((3, 2)), np.zeros((3, 1)))])) == 1

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from lfmkit.data.demonstrations.demos import Demos, gathered
+from lfmkit.data.demonstrations.record import Demos, gathered
+from lfmkit.data.download import cached
 from lfmkit.simulators import Array, Task, start
 from lfmkit.utils.progress import progress_over
 from lfmkit.utils.tensors import read_tensors, write_tensors
@@ -19,14 +19,10 @@ _TRIES = 3  # times n episodes are tried at most
 
 
 def expert_demos(name: str, task: Task, n: int, seed: int, noise: float) -> Demos:
-    """Return n successful demonstrations of a task's expert, made now or kept from before.
-
-    Raises:
-        ValueError: n is below 1, noise is negative, or the expert succeeds too rarely.
-    """
+    """Return n successful demonstrations of a task's expert, made now or kept from before."""
     if n < 1 or not 0 <= noise < np.inf or seed < 0:
         raise ValueError(f"demonstrations need n >= 1, noise >= 0 and seed >= 0, got {n}, {noise} and {seed}")
-    place = _place(f"{_FORM} {task.source} {n} {seed} {noise}")
+    place = cached("demos", f"{_FORM} {task.source} {n} {seed} {noise}")
     demos = _kept(name, place)
     if demos is not None:
         return demos
@@ -40,7 +36,7 @@ def expert_demos(name: str, task: Task, n: int, seed: int, noise: float) -> Demo
     try:
         write_tensors(place, tensors, about)
     except OSError as error:
-        text = f"cannot keep the demonstrations, so next time they will be made anew: {error}"
+        text = f"cannot keep the demonstrations, so next time they will be made again: {error}"
         warnings.warn(text, stacklevel=3)
     return demos
 
@@ -62,7 +58,7 @@ def _made(
     """Let the expert act until n episodes were successes."""
     simulator = task()
     episodes: list[tuple[torch.Tensor, torch.Tensor]] = []
-    tried, broken = 0, ""
+    broken = ""
     for k in progress_over(range(_TRIES * n)):
         first, jitter = start(k, seed, demonstration=True), np.random.default_rng((seed, k))
         expert = task.expert(first)
@@ -77,26 +73,18 @@ def _made(
                 observation, success = simulator.step(np.clip(shaken, -1, 1))
         except RuntimeError as error:  # the simulation broke down
             simulator, success, broken = task(), False, f"; in one, {error}"
-        tried += 1
         if success:
             episodes.append((torch.tensor(np.array(seen)).float(), torch.tensor(np.array(done)).float()))
         if len(episodes) == n:
             break
     else:
         raise ValueError(
-            f"{name}: the expert succeeded in {len(episodes)} of {tried} episodes{broken}; {n} were wanted: "
+            f"{name}: the expert succeeded in {len(episodes)} of {k + 1} episodes{broken}; {n} were wanted: "
             f"ask for fewer, or for less noise than {noise}"
         )
     return episodes, {
         "source": f"scripted expert of {task.source}",
-        "kept": f"{n} successes of {tried} episodes tried",
+        "kept": f"{n} successes of {k + 1} episodes tried",
         "seed": f"{seed}, episodes apart from those for evaluation",
         "noise": f"{noise:g} on the actions taken; on record is what the expert wanted",
     }
-
-
-def _place(key: str) -> Path:
-    import pooch
-
-    name = hashlib.sha256(key.encode()).hexdigest()[:32]
-    return Path(pooch.os_cache("lfmkit")) / "demos" / f"{name}.safetensors"

@@ -4,51 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
 
 from lfmkit.data import download
-from lfmkit.data.imagesets.files import SPLITS, Stored
 from lfmkit.data.imagesets.parquet import Part, from_parts, in_parquet
+from lfmkit.data.imagesets.stored import SPLITS, Stored
 from lfmkit.utils.progress import watched
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-_ROWS = 256  # read at once
 
 
 @dataclass(frozen=True)
 class Known:
-    """A published set.
+    """A published set."""
 
-    Attributes:
-        source: Who made it.
-        licence: On what terms.
-        hub: Its name on the Hugging Face hub.
-        size: How much is downloaded from there.
-        files: Names under $LFMKIT_DATA of recompressed copies, one file or one for each split.
-        counts: Images in each split; empty where that is not known.
-        splits: Which split here each split there becomes; others are left out.
-        labels: Whether its labels mean something.
-        departs: What in the hub's copy departs from the set in the literature.
-    """
-
-    source: str
+    source: str  # name, authors and reference
     licence: str
-    hub: str
-    size: str
-    files: tuple[str, ...] = ()
-    counts: Mapping[str, int] = field(default_factory=dict)
-    splits: Mapping[str, str] = field(default_factory=lambda: SPLITS)
-    labels: bool = True
-    departs: str = "nothing"
+    hub: str  # name on the Hugging Face hub
+    size: str  # of the download from there
+    files: tuple[str, ...] = ()  # under $LFMKIT_DATA, recompressed copies: one file or one for each split
+    counts: Mapping[str, int] = field(default_factory=dict)  # images in each split, if that is known
+    splits: Mapping[str, str] = field(default_factory=lambda: SPLITS)  # there: here; others are left out
+    labels: bool = True  # whether its labels mean something
+    departs: str = "nothing"  # departures of the hub's copy from the set in the literature
 
 
 KNOWN = {
@@ -93,26 +72,25 @@ def known(name: str) -> Stored:
     """Return a published set: its files under $LFMKIT_DATA, or else from the Hugging Face hub.
 
     Raises:
-        FileNotFoundError: LFMKIT_DATA names no folder.
         ImportError: The set must come from the hub, and the package datasets is not installed.
-        OSError: The hub cannot be reached, or does not give the set, or the disk is full.
-        ValueError: What is there is damaged, or is not the whole set.
+        OSError: The hub does not give the set, or the disk is full, or LFMKIT_DATA does not name a folder.
+        ValueError: The set is damaged or not whole.
     """
     about = KNOWN[name]
-    stored = _given(name, about) or _downloaded(name, about)
+    found = _files(name, about)
+    stored = in_parquet(name, *found) if found else _downloaded(name, about)
     counts = dict(Counter([] if stored.splits is None else stored.splits.tolist()))
     if about.counts and counts != about.counts:
         raise ValueError(
             f"{stored.provenance['file']} is not the whole {name}: it has {_counted(counts) or 'no splits'}, "
             f"where {_counted(about.counts)} should be. Are files missing, or is it another set?"
         )
-    told = {"source": about.source, "licence": about.licence}
-    departs = {"departs": stored.provenance.get("departs", about.departs)}
-    provenance = {**stored.provenance, **told, **departs}
-    stored = replace(stored, name=name, provenance={key: provenance[key] for key in [*told, *provenance]})
-    if about.labels:
-        return stored
-    return replace(stored, labels=None, classes=(), provenance={**stored.provenance, "labels": "none"})
+    facts = {"source": about.source, "licence": about.licence}
+    provenance = {**facts, **stored.provenance, **facts}
+    provenance.setdefault("departs", about.departs)
+    if not about.labels:
+        stored, provenance["labels"] = replace(stored, labels=None, classes=()), "none"
+    return replace(stored, name=name, provenance=provenance)
 
 
 def home(name: str) -> str:
@@ -123,20 +101,11 @@ def home(name: str) -> str:
     return f"the Hugging Face hub, {about.hub}: {about.size} to be fetched, once"
 
 
-def _given(name: str, about: Known) -> Stored | None:
-    """Return the set from the files under $LFMKIT_DATA, or None."""
-    found = _files(name, about)
-    return in_parquet(name, *found) if found else None
-
-
 def _files(name: str, about: Known) -> tuple[list[Path], Path, Mapping[str, str]] | None:
     """Return parquet files in a folder of the set's name, or recompressed copies; folder and splits."""
-    download.given(name)  # refuses a variable that names no folder
-    if os.environ.get(download.VARIABLE):
-        data = Path(os.environ[download.VARIABLE]).expanduser()
-        for folder in (data / name, data / "data" / name):
-            if paths := sorted(folder.rglob("*.parquet")):
-                return paths, folder, about.splits
+    for folder in download.places(name):
+        if paths := sorted(folder.rglob("*.parquet")):
+            return paths, folder, about.splits
     copies = [path for path in map(download.given, about.files) if path]
     whole = bool(copies) and len(copies) == len(about.files)
     return (copies, copies[0].parent, SPLITS) if whole else None
@@ -152,8 +121,13 @@ def _downloaded(name: str, about: Known) -> Stored:
     except ImportError as error:
         message = f"{name} comes from the Hugging Face hub: pip install 'lfmkit[images]' gets it from there"
         raise ImportError(f"{message}. Or {own}") from error
+    from pyarrow import dataset
+
     try:
-        with _bars(datasets):
+        with contextlib.ExitStack() as afterwards:
+            if not watched() and not datasets.are_progress_bars_disabled():
+                datasets.disable_progress_bars()
+                afterwards.callback(datasets.enable_progress_bars)
             found = datasets.load_dataset(about.hub)
     except Exception as error:  # of three libraries that have no class in common
         raise OSError(
@@ -161,31 +135,12 @@ def _downloaded(name: str, about: Known) -> Stored:
             f"{_reason(error, about.hub)}. Or {own}. The images 'digits' need neither"
         ) from error
     parts = [
-        Part(
-            f"{about.hub}, {split}", split, each.num_rows, each.features.arrow_schema, partial(_batches, each)
-        )
+        Part(f"{about.hub}, {split}", split, dataset.dataset(each.data.table))
         for split, each in found.items()
     ]
     checksum = " ".join(each._fingerprint for each in found.values())
     provenance = {"source": "", "file": f"{about.hub} on the Hugging Face hub", "fingerprint": checksum}
     return from_parts(name, parts, checksum, provenance, about.splits)
-
-
-def _batches(dataset: Any, columns: list[str]) -> Iterator[pa.Table]:
-    yield from dataset.with_format("arrow").select_columns(columns).iter(batch_size=_ROWS)
-
-
-@contextlib.contextmanager
-def _bars(datasets: ModuleType) -> Iterator[None]:
-    """Show the bars of the library where somebody watches, and only there."""
-    if watched() or datasets.are_progress_bars_disabled():
-        yield
-        return
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        datasets.enable_progress_bars()
 
 
 def _reason(error: BaseException, hub: str) -> str:

@@ -1,4 +1,4 @@
-"""Reads image files into one tensor of bytes, all of one size.
+"""Reads image files into one tensor of bytes, all of one size, and keeps it if that took long.
 
 Resizing averages over the pixels that fall together, as it must: On Aliased Resizing and Surprising
 Subtleties in GAN Evaluation, arXiv 2104.11222.
@@ -6,9 +6,13 @@ Subtleties in GAN Evaluation, arXiv 2104.11222.
 
 from __future__ import annotations
 
+import contextlib
 import io
+import json
 import os
 import struct
+import time
+import warnings
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -16,24 +20,30 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor
 
-from lfmkit.data.imagesets.files import Content, Stored
+from lfmkit.data.download import cached
+from lfmkit.data.imagesets.stored import Content, Stored
 from lfmkit.data.tabular.reading import listed
+from lfmkit.utils import files
 from lfmkit.utils.progress import progress_over
+from lfmkit.utils.tensors import read_tensors
 
+SLOW = 20.0  # seconds of reading from which on the result is kept
+_FORM = 1  # changes when images are read in another way
 _CHUNK = 128  # files in memory at once
 _WORKERS = min(4, os.cpu_count() or 1)  # Pillow lets go of Python's lock while it works
 _DAMAGE = (  # what a damaged file can come to
     *(OSError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, SyntaxError),
     *(struct.error, zlib.error, Image.DecompressionBombError),
 )
-T = TypeVar("T")
 
 
 class _Read(NamedTuple):
@@ -43,21 +53,54 @@ class _Read(NamedTuple):
     was: str  # what had to be converted, if it did
 
 
+def read_or_kept(stored: Stored, size: int | None) -> tuple[Tensor, dict[str, Any], Path | None]:
+    """Return the images and counts as `read` does, and where they are kept if reading them took long."""
+    place = cached("images", f"{_FORM} {stored.checksum} {size}")
+    kept = _kept(place, stored.count)
+    if kept is None:
+        started = time.perf_counter()
+        images, found = read(stored, size)
+        if time.perf_counter() - started <= SLOW:
+            return images, found, None
+        _keep(place, images, found)
+        kept = _kept(place, stored.count)  # mapped: memory then holds the images once, when put in order
+        if kept is None:
+            return images, found, None
+    return *kept, place
+
+
+def _kept(path: Path, count: int) -> tuple[Tensor, dict[str, Any]] | None:
+    try:
+        tensors, found = read_tensors(path)
+        return (tensors["images"], found) if len(tensors["images"]) == count else None
+    except (FileNotFoundError, ValueError, LookupError):  # not here, or damaged: then they are read again
+        return None
+
+
+def _keep(path: Path, images: Tensor, found: dict[str, Any]) -> None:
+    """Write images to be kept, whole or not at all; if that fails say so and go on."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with files.locked(path.parent):
+            try:
+                save_file({"images": images}, temporary, {"about": json.dumps(found)})
+                os.replace(temporary, path)
+            finally:
+                with contextlib.suppress(OSError):
+                    temporary.unlink()
+    except (OSError, SafetensorError, files.InUseError) as error:
+        text = f"cannot keep the images in {path.parent}, so next time they will be read again: {error}"
+        warnings.warn(text, stacklevel=4)
+
+
 def read(stored: Stored, size: int | None) -> tuple[Tensor, dict[str, Any]]:
     """Return all images as bytes (n, C, H, W), in order, and counts of what was found.
 
-    Args:
-        stored: The images.
-        size: Height and width to resize to; None takes images as they are.
-
     Raises:
-        ValueError: Images cannot be read, or differ in size and `size` is None.
+        ValueError: Images cannot be read, or differ in size and there is no `size` to resize them to.
     """
-    images, bad = None, []
-    first = 0
-    kinds: Counter[str] = Counter()
-    were: Counter[str] = Counter()
-    sizes: Counter[tuple[int, int]] = Counter()
+    images, bad, first = None, [], 0
+    kinds, were, sizes = Counter[str](), Counter[str](), Counter[tuple[int, ...]]()
     with ThreadPoolExecutor(_WORKERS) as pool:
         for i, one in enumerate(_each(pool, stored, size)):
             if isinstance(one, str):
@@ -93,6 +136,22 @@ def read(stored: Stored, size: int | None) -> tuple[Tensor, dict[str, Any]]:
     return torch.from_numpy(images), found
 
 
+def described(found: dict[str, Any], size: int | None) -> dict[str, str]:
+    """Return the counts of `read` as lines of a provenance."""
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in found["kinds"].items())
+    more = f" and {found['more_sizes']:,} other sizes" if found["more_sizes"] else ""
+    resizing = "none"
+    if found["resized"]:
+        resizing = f"middle square, resized to {size} x {size} pixels (bicubic, antialiased)"
+    if found["enlarged"]:
+        resizing += f"; {found['enlarged']:,} WERE SMALLER AND WERE ENLARGED"
+    lines = {"images": f"{kinds}; {', '.join(found['sizes'])}{more} pixels", "resized": resizing}
+    if found["converted"]:
+        were = ", ".join(f"{count:,} {kind}" for kind, count in found["converted"].items())
+        lines["made RGB"] = f"{were}; what was transparent lies over white"
+    return lines
+
+
 def resized(image: Image.Image, size: int) -> Image.Image:
     """Return the middle square of an image, resized to size x size pixels: bicubic, antialiased.
 
@@ -114,7 +173,7 @@ def _each(pool: ThreadPoolExecutor, stored: Stored, size: int | None) -> Iterato
 
 
 def _read(content: Content, mode: str, size: int | None) -> _Read | str:
-    """Return an image, or what is wrong with it."""
+    """Return an image, or the reason why there is none."""
     if content is None:
         return "there are no bytes"
     try:
@@ -133,9 +192,8 @@ def _read(content: Content, mode: str, size: int | None) -> _Read | str:
 def _opened(content: bytes | Path | np.ndarray) -> Image.Image:
     if isinstance(content, np.ndarray):
         return Image.fromarray(content)
-    return Image.open(
-        io.BytesIO(content) if isinstance(content, bytes) else content, formats=("JPEG", "PNG", "WEBP")
-    )
+    file = io.BytesIO(content) if isinstance(content, bytes) else content
+    return Image.open(file, formats=("JPEG", "PNG", "WEBP"))
 
 
 def _plain(image: Image.Image, mode: str) -> tuple[Image.Image, str]:
@@ -146,9 +204,8 @@ def _plain(image: Image.Image, mode: str) -> tuple[Image.Image, str]:
         white = Image.new("RGBA", image.size, "white")
         white.alpha_composite(image.convert("RGBA"))
         return white.convert(mode), "transparent"
-    if mode == "RGB" and image.mode in ("1", "L"):
-        return image.convert(mode), "grey"
-    return image.convert(mode), "CMYK" if image.mode == "CMYK" else ""
+    was = {"1": "grey", "L": "grey", "CMYK": "CMYK"}.get(image.mode, "") if mode == "RGB" else ""
+    return image.convert(mode), was
 
 
 def _by(size: tuple[int, ...]) -> str:

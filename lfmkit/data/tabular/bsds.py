@@ -5,25 +5,22 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from lfmkit.data import download
-from lfmkit.data.tabular.table import Table
-from lfmkit.utils import files
+from lfmkit.data.tabular.maf import published
+from lfmkit.data.tabular.record import Table
 
 SIZES = (1_000_000, 50_000, 250_000)  # patches in train, val and test
 _SIDE = 8
 _CHUNK = 25_000  # patches in float64 at once
 _LICENCE = "non-commercial research and education (Berkeley Segmentation Dataset; Martin et al. 2001)"
-_NOISE = "U(0, 1) on the 8-bit grey values; then / 256, less the mean of the patch, without the last pixel"
 
 
 def bsds300() -> Table:
-    """Return BSDS300, 63 columns: MAF's rows, or where only the images are at hand patches cut from them."""
+    """Return BSDS300, 63 columns: MAF's rows, or if only the images are there, patches cut from them."""
     given = download.given("BSDS300/BSDS300.hdf5")
     images = None if given else download.given("bsds300_images_jpeg.parquet")
     if images:
@@ -35,7 +32,7 @@ def bsds300() -> Table:
     (path,) = [given] if given else download.member("BSDS300/BSDS300.hdf5")
     try:
         with h5py.File(path) as file:
-            parts = [_read(file[group]) for group in ("train", "validation", "test")]
+            parts = [file[group].astype(np.float32)[:] for group in ("train", "validation", "test")]
     except (OSError, KeyError, ValueError) as error:
         raise ValueError(f"{path} is not MAF's file, or is damaged: {error}") from error
     return _table(parts, path, split="as in MAF's file", departs="nothing")
@@ -45,9 +42,6 @@ def rebuilt(path: Path, sizes: tuple[int, int, int] = SIZES) -> Table:
     """Return patches cut from the images in a parquet file (columns image and split), always the same ones.
 
     Train comes from all train images but the last twenty, val from those twenty, test from the test images.
-
-    Raises:
-        ValueError: The file is damaged, or holds other columns or too few images.
     """
     try:
         greys = list(_greys(path))
@@ -64,32 +58,19 @@ def rebuilt(path: Path, sizes: tuple[int, int, int] = SIZES) -> Table:
 
 
 def _table(parts: list[np.ndarray], path: Path, split: str, departs: str) -> Table:
-    files.note_data(f"bsds300/{path.name}", path)
     if any(part.ndim != 2 or part.shape[1] != _SIDE * _SIDE - 1 for part in parts):
         raise ValueError(f"{path} is not MAF's file: 63 columns were expected")
-    train, val, test = map(torch.from_numpy, parts)
-    dim = _SIDE * _SIDE - 1
-    provenance = {
+    about = {
         "source": f"BSDS300, patches of 8 x 8; doi {download.DOI}",
         "licence": _LICENCE,
-        "file": path.name,
-        "sha256": files.data_read()[f"bsds300/{path.name}"],
-        "rows": f"{len(train) + len(val) + len(test):,}",
         "split": split,
-        "noise": _NOISE,
+        "noise": "U(0, 1) on the 8-bit grey values; then / 256, less the mean of the patch, without the last "
+        "pixel",
         "standardised": "no, as in MAF",
         "departs from MAF": departs,
     }
-    columns = tuple(f"r{i // _SIDE}c{i % _SIDE}" for i in range(dim))
-    mean, std = torch.zeros(dim, dtype=torch.float64), torch.ones(dim, dtype=torch.float64)
-    return Table("bsds300", columns, train, val, test, mean, std, provenance)
-
-
-def _read(dataset: Any) -> np.ndarray:
-    """Return an HDF5 dataset as float32, converted as it is read."""
-    rows = np.empty(dataset.shape, np.float32)
-    dataset.read_direct(rows)
-    return rows
+    columns = [f"r{i // _SIDE}c{i % _SIDE}" for i in range(_SIDE * _SIDE - 1)]
+    return published("bsds300", [path], about, columns, parts)
 
 
 def _greys(path: Path) -> Iterator[tuple[str, np.ndarray]]:

@@ -53,11 +53,11 @@ def add_noise(
     """Add U(0, step) to columns whose values lie on a grid, in place; return the steps by name.
 
     Args:
-        rows: All rows, float64, shape (n, columns); overwritten.
-        columns: The names.
+        rows: All rows, float64, shape (n, columns).
+        columns: Names of the columns.
         wanted: True for all columns that are on a grid and repeat their values, or the names of some.
         precisions: For each column its relative rounding error; 0 says that it holds integers, with step 1.
-        rng: Where the noise comes from.
+        rng: Source of the noise.
 
     Raises:
         ValueError: A column that was named is not on a grid.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tokenize
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
@@ -22,14 +23,15 @@ _DAMAGE = (  # what a header of a .npy file, which is Python's notation, can com
 Source: TypeAlias = Union[str, Path, np.ndarray, torch.Tensor, "pd.DataFrame"]
 
 
-def read_frame(source: Source, columns: Sequence[str] | None) -> pd.DataFrame:
-    """Return the wanted columns as a DataFrame whose columns are all numbers, with names that are text.
+def read_numbers(source: Source, columns: Sequence[str] | None) -> tuple[list[str], list[Any], np.ndarray]:
+    """Return the names and types of the wanted columns and their numbers, float64, shape (rows, columns).
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is damaged or of another kind, or there is no such column, no row, or no number.
+        ValueError: The file is damaged or of another kind, or a column or a number is missing.
     """
     import pandas as pd
+    from pandas.api import types
 
     if isinstance(source, str | Path):
         frame = _from_file(Path(source))
@@ -38,40 +40,32 @@ def read_frame(source: Source, columns: Sequence[str] | None) -> pd.DataFrame:
     else:
         frame = _from_array(source)
     names = [str(name) for name in frame.columns]
-    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise ValueError(f"several columns have the same name: {listed(twice)}. Rename them")
     frame = frame.set_axis(names, axis=1)
     if columns is not None:
-        frame = frame[wanted("columns", columns, names)]
-    if not frame.shape[1]:
+        names = wanted("columns", columns, names)
+        frame = frame[names]
+    if not names:
         raise ValueError("the table has no columns")
     other = [
         f"{name!r} ({kind})"
-        for name, kind in zip(frame.columns, frame.dtypes, strict=True)
-        if not _real(kind)
+        for name, kind in frame.dtypes.items()
+        if not types.is_numeric_dtype(kind) or types.is_complex_dtype(kind)
     ]
     if other:
         raise ValueError(f"these columns are not numbers: {listed(other)}. Name those to use: columns=[...]")
-    return frame
-
-
-def numbers(frame: pd.DataFrame) -> np.ndarray:
-    """Return the numbers of a frame as float64 of its own, shape (rows, columns).
-
-    Raises:
-        ValueError: A number is missing or infinite.
-    """
     rows = np.array(frame.to_numpy(dtype=np.float64, na_value=np.nan), order="C")
     bad = ~(np.abs(rows) < _HUGE)
     if bad.any():
         count, first = int(bad.any(1).sum()), int(bad.any(1).argmax())
-        where = [repr(frame.columns[i]) for i in np.flatnonzero(bad.any(0))]
+        where = [repr(names[i]) for i in np.flatnonzero(bad.any(0))]
         raise ValueError(
             f"{count:,} row(s) have missing or infinite numbers, the first is row {first} (counted from 0), "
             f"in {listed(where)}. Leave these rows or columns out"
         )
-    return rows
+    return names, list(frame.dtypes), rows
 
 
 def wanted(option: str, chosen: Sequence[str], names: Sequence[str]) -> list[str]:
@@ -105,7 +99,7 @@ def load_npy(path: Path) -> np.ndarray:
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no {path}") from None
     except _DAMAGE as error:
-        raise ValueError(f"{path} is no .npy file of numbers, or is damaged: {error}") from error
+        raise ValueError(f"{path} is not a .npy file of numbers, or is damaged: {error}") from error
 
 
 def _from_file(path: Path) -> pd.DataFrame:
@@ -140,13 +134,6 @@ def _from_array(source: object, name: str = "the table") -> pd.DataFrame:
     if source.ndim != 2:
         raise ValueError(f"{name} needs the shape (rows, columns), got {source.shape}")
     return pd.DataFrame(source, columns=[f"x{i}" for i in range(source.shape[1])], copy=False)
-
-
-def _real(kind: Any) -> bool:
-    """Return whether a column type is numbers: integers, floats or booleans, also those that allow gaps."""
-    import pandas as pd
-
-    return pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_complex_dtype(kind)
 
 
 def _is_number(text: str) -> bool:

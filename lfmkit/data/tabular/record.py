@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lfmkit.utils.provenance import Splits
+
 _SHOWN = 12  # columns that a notebook shows
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Table:
+class Table(Splits):
     """Rows for training, validation and testing, in one scale.
 
     Attributes:
-        name: What it is called.
-        columns: The names of the columns.
-        train: The rows to learn from, float32, shape (n, dim); `val` and `test` are like it.
-        val: The rows to choose by.
-        test: The rows to report.
-        mean: What was subtracted from each column, float64; 0 where nothing was.
-        std: What each column was divided by after that, float64; 1 where nothing was.
-        provenance: Source, licence, file, checksum, split, noise, and what departs from a published protocol.
+        name: Name of the table.
+        columns: Names of the columns.
+        train: Rows to learn from, float32, shape (n, dim); `val` and `test` are like it.
+        val: Rows to choose by.
+        test: Rows to report.
+        mean: Number that was subtracted from each column, float64; 0 where nothing was.
+        std: Number that each column was divided by after that, float64; 1 where it was not.
+        provenance: Source, licence, file, checksum, split, noise, and departures from a published protocol.
     """
 
     name: str
@@ -48,23 +50,17 @@ class Table:
         return float(self.std.log().sum())
 
     def __repr__(self) -> str:
-        rows = ", ".join(f"{split} {len(getattr(self, split)):,}" for split in ("train", "val", "test"))
-        return f"<Table {self.name}: {self.dim:,} columns, {rows} rows>"
+        return f"<Table {self.name}: {self.dim:,} columns, {self._counts()} rows>"
 
-    def _repr_html_(self) -> str:
+    def _details(self) -> str:
         cells = [
             f"<tr><td>{html.escape(column)}</td><td>{float(mean):.6g}</td><td>{float(std):.6g}</td></tr>"
             for column, mean, std in zip(self.columns[:_SHOWN], self.mean, self.std, strict=False)
         ]
         if self.dim > _SHOWN:
             cells.append(f"<tr><td colspan=3>and {self.dim - _SHOWN:,} more</td></tr>")
-        about = "".join(
-            f"<li><b>{html.escape(key)}</b>: {html.escape(text)}</li>"
-            for key, text in self.provenance.items()
-        )
         head = "<tr><th>column</th><th>mean taken out</th><th>std divided by</th></tr>"
-        title = html.escape(repr(self)[1:-1])
-        return f"<p><b>{title}</b></p><table>{head}{''.join(cells)}</table><ul>{about}</ul>"
+        return f"<table>{head}{''.join(cells)}</table>"
 
 
 def tenths(n: int) -> tuple[int, int]:
@@ -86,37 +82,27 @@ def moments(rows: np.ndarray, ddof: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 def assemble(
     name: str,
-    columns: tuple[str, ...],
-    rows: np.ndarray,
-    begins: tuple[int, int],
+    columns: Sequence[str],
+    parts: Sequence[np.ndarray],
     provenance: Mapping[str, str],
-    *,
     scale: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Table:
-    """Return the table of float64 rows (n, dim) that are already in order; the rows are used up.
+    """Return the table of rows for train, val and test, float64 or float32.
 
-    Args:
-        name: What it is called.
-        columns: Names of the columns.
-        rows: All rows, overwritten where they are standardised.
-        begins: Where val and where test begin.
-        provenance: What is on record.
-        scale: The means and standard deviations to standardise with; None leaves the numbers as they are.
+    With `scale`, means and standard deviations, they are standardised, in place.
 
     Raises:
         ValueError: A number does not fit into float32.
     """
     mean, std = scale or (np.zeros(len(columns)), np.ones(len(columns)))
     with np.errstate(over="ignore"):
-        if scale is not None:
-            rows -= mean
-            rows /= std
-        parts = [part.astype(np.float32) for part in np.split(rows, begins)]
-    for part in parts:
-        bad = ~np.isfinite(part).all(0)
-        if bad.any():
-            which = ", ".join(repr(columns[i]) for i in np.flatnonzero(bad)[:5])
-            raise ValueError(f"{name}: numbers in {which} do not fit into float32: rescale these columns")
-    train, val, test = map(torch.from_numpy, parts)
-    shift, size = map(torch.from_numpy, (mean, std))
-    return Table(name, columns, train, val, test, shift, size, dict(provenance))
+        for part in parts if scale else ():
+            part -= mean
+            part /= std
+        parts = [part.astype(np.float32, copy=False) for part in parts]
+    bad = np.any([~np.isfinite(part).all(0) for part in parts], axis=0)
+    if bad.any():
+        which = ", ".join(repr(columns[i]) for i in np.flatnonzero(bad)[:5])
+        raise ValueError(f"{name}: numbers in {which} do not fit into float32: rescale these columns")
+    train, val, test, shift, size = map(torch.from_numpy, (*parts, mean, std))
+    return Table(name, tuple(columns), train, val, test, shift, size, dict(provenance))

@@ -16,9 +16,9 @@ class Demos:
     """Episodes of observations and actions.
 
     Attributes:
-        name: The task.
-        observations: What was observed before each action: (steps, o) float32 for each episode.
-        actions: What was done then: (steps, a) float32 for each episode.
+        name: Name of the task.
+        observations: Numbers observed before each action, (steps, o) float32 for each episode.
+        actions: Actions taken, (steps, a) float32 for each episode.
         provenance: Where they come from, how many were tried and kept, seeds, versions.
     """
 
@@ -61,27 +61,21 @@ class Demos:
 def gathered(
     name: str, episodes: Sequence[tuple[Any, Any]], provenance: Mapping[str, str], low: float, high: float
 ) -> Demos:
-    """Return demonstrations whose numbers were checked; actions are cut off at `low` and `high`.
-
-    Raises:
-        ValueError: There are no episodes, or one is empty, ragged, not finite or unlike the first.
-    """
+    """Return the demonstrations of checked pairs (observations, actions), with actions clipped."""
     if not episodes:
         raise ValueError(f"{name}: there are no demonstrations")
     if any(not isinstance(episode, tuple | list) or len(episode) != 2 for episode in episodes):
         raise ValueError(f"{name}: every episode must be a pair (observations, actions)")
-    pairs = [
-        (_matrix(seen, f"{name}, episode {k}: observations"), _matrix(done, f"{name}, episode {k}: actions"))
-        for k, (seen, done) in enumerate(episodes)
-    ]
-    for k, (seen, done) in enumerate(pairs):
-        if len(seen) not in (len(done), len(done) + 1):
-            raise ValueError(f"{name}, episode {k}: {len(seen)} observations and {len(done)} actions")
-        if (seen.shape[1], done.shape[1]) != (pairs[0][0].shape[1], pairs[0][1].shape[1]):
-            raise ValueError(
-                f"{name}, episode {k}: {seen.shape[1]} numbers observed and {done.shape[1]} done, "
-                f"in episode 0 {pairs[0][0].shape[1]} and {pairs[0][1].shape[1]}"
-            )
+    pairs = []
+    for k, (seen, done) in enumerate(episodes):
+        place = f"{name}, episode {k}"
+        pairs.append((_matrix(seen, f"{place}: observations"), _matrix(done, f"{place}: actions")))
+        (steps, o), (acts, a) = (rows.shape for rows in pairs[-1])
+        if steps not in (acts, acts + 1):
+            raise ValueError(f"{place}: {steps} observations and {acts} actions")
+        if (o, a) != (pairs[0][0].shape[1], pairs[0][1].shape[1]):
+            first = f"{pairs[0][0].shape[1]} and {pairs[0][1].shape[1]}"
+            raise ValueError(f"{place}: {o} numbers observed and {a} done, in episode 0 {first}")
     clipped = sum(int(((done < low) | (done > high)).any(1).sum()) for _, done in pairs)
     steps = sum(len(done) for _, done in pairs)
     return Demos(
@@ -94,7 +88,7 @@ def gathered(
 
 def _matrix(values: Any, what: str) -> Tensor:
     try:
-        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and told below
+        with np.errstate(over="ignore"):  # too large for float32 becomes infinite, and is refused below
             rows = torch.as_tensor(np.asarray(values, dtype=np.float32))
     except (TypeError, ValueError, RuntimeError) as error:  # the last, of a tensor with gradients
         raise ValueError(f"{what}: not a table of numbers: {error}") from error
