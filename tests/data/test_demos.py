@@ -421,7 +421,7 @@ def test_files_that_cannot_be_read(robomimic, tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"there is no .*nothing\.h5"):
         data.demos(tmp_path / "nothing.h5")
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(ImportError, match=r"low_dim.hdf5 needs h5py: pip install 'lfmkit\[robots\]'"):
+    with pytest.raises(ImportError, match=r"h5py is not installed: pip install 'lfmkit\[robots\]'"):
         data.demos(robomimic)
 
 

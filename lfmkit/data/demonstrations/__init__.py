@@ -12,9 +12,11 @@ import numpy as np
 from lfmkit.data.demonstrations.experts import expert_demos
 from lfmkit.data.demonstrations.record import Demos, gathered
 from lfmkit.simulators import MetaWorld, Task
+from lfmkit.utils import needed
 from lfmkit.utils.provenance import note_data
 
 
+@needed("robots")
 def demos(
     source: str | Path | Task | Sequence[tuple[Any, Any]],
     n: int = 200,
@@ -61,10 +63,8 @@ def demos(
 
 
 def _robomimic(path: Path, columns: Sequence[str] | None) -> Demos:
-    try:
-        import h5py
-    except ImportError as error:
-        raise ImportError(f"{path.name} needs h5py: pip install 'lfmkit[robots]'") from error
+    import h5py
+
     if not path.is_file():
         raise FileNotFoundError(f"there is no {path}")
     try:

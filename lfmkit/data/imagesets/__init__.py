@@ -14,11 +14,13 @@ from lfmkit.data.imagesets.parquet import in_parquet
 from lfmkit.data.imagesets.reading import described, read_or_kept
 from lfmkit.data.imagesets.record import Images, divide, fingerprints
 from lfmkit.data.imagesets.stored import Stored, image_paths, in_folder
+from lfmkit.utils import needed
 
 NAMES = (*KNOWN, "digits")
 _LEAKED = 0.01  # share of test images also in train above which a warning is due
 
 
+@needed("images")
 def images(source: str | Path, size: int | None = None, *, val: float = 0.05, seed: int = 0) -> Images:
     """Return images for training, validation and testing as bytes, with labels and their provenance.
 
@@ -40,7 +42,7 @@ def images(source: str | Path, size: int | None = None, *, val: float = 0.05, se
     Raises:
         FileNotFoundError: There is no such file or folder.
         OSError: A download failed.
-        ImportError: The package datasets, for downloads, is not installed.
+        ImportError: datasets (for downloads), pyarrow, pooch or scikit-learn is needed and not installed.
         ValueError: The name is unknown, there are no images, some cannot be read, or sizes differ.
 
     >>> images("digits")

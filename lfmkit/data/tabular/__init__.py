@@ -9,6 +9,7 @@ from lfmkit.data.tabular import bsds, maf
 from lfmkit.data.tabular.own import own_table
 from lfmkit.data.tabular.reading import Source
 from lfmkit.data.tabular.record import Table
+from lfmkit.utils import needed
 
 PUBLISHED = {
     "power": maf.power,
@@ -19,6 +20,7 @@ PUBLISHED = {
 }
 
 
+@needed("tables")
 def table(
     source: Source,
     *,
@@ -46,7 +48,7 @@ def table(
     Raises:
         FileNotFoundError: There is no such file.
         OSError: A download failed.
-        ImportError: "bsds300" needs h5py.
+        ImportError: pandas, pyarrow, pooch or h5py is needed and not installed.
         TypeError: The source is none of these things.
         ValueError: The file is damaged, or there is no density to learn; the message says why.
 

@@ -25,10 +25,8 @@ def bsds300() -> Table:
     images = None if given else download.given("bsds300_images_jpeg.parquet")
     if images:
         return rebuilt(images)
-    try:
-        import h5py
-    except ImportError as error:
-        raise ImportError("bsds300 is an HDF5 file: pip install 'lfmkit[tables]' reads it") from error
+    import h5py
+
     (path,) = [given] if given else download.member("BSDS300/BSDS300.hdf5")
     try:
         with h5py.File(path) as file:
