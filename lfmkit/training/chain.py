@@ -21,7 +21,7 @@ from lfmkit.training.pool import Pool
 from lfmkit.training.pushing import pushed
 from lfmkit.training.run_folder import RunFolder
 from lfmkit.training.settings import Execution, Settings
-from lfmkit.training.targets import Averaged, Pairs, Targets, kd_order
+from lfmkit.training.targets import Averaged, Conditional, Pairs, Targets, kd_order
 from lfmkit.training.trainer import (
     BATCHES_PER_DRAW,
     SEEDS_PER_BLOCK,
@@ -132,10 +132,14 @@ def make_trainer(
     held_out = None
     if val is not None:
         draws = Generator(device).manual_seed(settings.seed * SEEDS_PER_BLOCK + index)
-        apart = Pairs(Pool(val), T, block, training.times)
+        kind = Conditional if settings.targets == "conditional" else Pairs
+        apart = kind(Pool(val), T, block, training.times)
         held_out = HeldOut(apart, dim, training.objective, training.patience, draws)
-    averaged = settings.targets == "averaged"
-    source: Targets = Averaged(pool.x, T, block, settings.seed) if averaged else pairs
+    source: Targets = pairs
+    if settings.targets == "conditional":
+        source = Conditional(pool, T, block, training.times, training.drop, training.flip)
+    elif settings.targets == "averaged":
+        source = Averaged(pool.x, T, block, settings.seed)
     together = max(1, min(BATCHES_PER_DRAW, NUMBERS_PER_DRAW // (settings.batch * dim)))
     gradients = Gradients(block, training, how)
     return Trainer(block, source, settings, index, state_file, held_out, gradients, together)

@@ -84,8 +84,9 @@ def fit(
         lr: Peak learning rate.
         pool: What block k is trained on. "pushed": data encoded by the trained blocks before it (Algorithm 1
             of arXiv 2410.02548); "ou": data diffused in closed form, so that all blocks can train at once.
-        targets: "pairs": regress on the velocity between x_l and x_r, as in the paper. "averaged": regress on
-            means of it over nearby data points, with less noise (see `targets.Averaged`; "ou" pool only).
+        targets: "pairs": regress on the velocity between x_l and x_r, as in the paper. Two others, for the
+            "ou" pool, have the same minimiser and less noise. "conditional": its mean given the data row.
+            "averaged": its mean over nearby data points, for data of few dimensions.
         seed: Seed of batches, times and noise.
         workers: Processes that train blocks at the same time ("ou" pool); results do not depend on it.
         device: Where to train, for example "cpu" or "cuda"; the flow ends there. Several, ["cuda:0", …],

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from distributed import Client
 
+TARGETS = ("pairs", "conditional", "averaged")
 PRECISIONS = {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -181,7 +182,7 @@ class Settings:
         batch: Samples a step.
         lr: Peak learning rate.
         seed: Seed of all random draws.
-        targets: "pairs" or "averaged".
+        targets: "pairs", "conditional" or "averaged".
         training: The rest.
 
     Raises:
@@ -202,8 +203,8 @@ class Settings:
                 raise ValueError(f"{name} must be a whole number >= 1, got {value!r}")
         if not (self.lr > 0 and math.isfinite(self.lr)):
             raise ValueError(f"lr must be positive and finite, got {self.lr}")
-        if self.targets not in ("pairs", "averaged"):
-            raise ValueError(f"unknown targets {self.targets!r}: choose 'pairs' or 'averaged'")
+        if self.targets not in TARGETS:
+            raise ValueError(f"unknown targets {self.targets!r}: choose one of {', '.join(TARGETS)}")
         if self.targets == "averaged" and self.training.times != Power(1.0):
             raise ValueError("averaged targets spread their times evenly: use targets='pairs' with near_data")
 
@@ -220,9 +221,9 @@ def check_together(
         raise ValueError(f"unknown pool {pool!r}: choose 'pushed' or 'ou'")
     wanted = [ou if math.isfinite(block.gamma) else gaussian for block in flow.chain]
     plain = wanted == [block.coupling for block in flow.chain]
-    if settings.targets == "averaged" and (pool != "ou" or not plain):
+    if settings.targets != "pairs" and (pool != "ou" or not plain):
         raise ValueError(
-            "averaged targets need pool='ou', the coupling 'ou' in local blocks, 'gaussian' free"
+            f"{settings.targets} targets need pool='ou', the coupling 'ou' in local blocks, 'gaussian' free"
         )
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise ValueError(f"workers must be a whole number >= 1, got {workers!r}")

@@ -1,7 +1,8 @@
 """What a block's network is regressed on: batches of (x_t, t, dx_t/dt), drawn without end.
 
-`Pairs` is the textbook way: draw x_l from the pool and x_r from the coupling, and regress on the velocity of
-the path between them. `Averaged` regresses on the mean of many such velocities, known in closed form.
+`Pairs` is the textbook form: draw x_l from the pool and x_r from the coupling, and regress on the velocity
+of the path between them. In an OU pool its mean is known in closed form: `Conditional` regresses on the mean
+given the data row, `Averaged` on that given a group of rows. All three have the same minimiser.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Generator, Tensor
 from lfmkit import couplings, schedules
 from lfmkit.flows.block import Block
 from lfmkit.flows.guidance import with_flag
-from lfmkit.paths import is_noisy
+from lfmkit.paths import Path, is_noisy
 from lfmkit.training.pool import Pool, take
 from lfmkit.training.times import Power, Times
 
@@ -94,10 +95,14 @@ class Pairs:
         if self.noisy:
             e = couplings.gaussian(x_l, self.gamma, generator)
             x, velocity = x + sigma * e, velocity + d_sigma * e
+        return Batch(x, t, velocity, self._seen(rows, generator, x))
+
+    def _seen(self, rows: Tensor, generator: Generator, like: Tensor) -> Tensor | None:
+        """Return the conditions of some rows as networks see them."""
         if self.pool.cond is None:
-            return Batch(x, t, velocity)
-        kept = torch.rand(n, 1, generator=generator, dtype=x.dtype, device=x.device) >= self.drop
-        return Batch(x, t, velocity, with_flag(self.pool.cond[rows], kept))
+            return None
+        u = torch.rand(len(rows), 1, generator=generator, dtype=like.dtype, device=like.device)
+        return with_flag(self.pool.cond[rows], u >= self.drop)
 
     def _rows(self, n: int, generator: Generator) -> Tensor:
         return torch.randint(len(self.pool.x), (n,), generator=generator, device=generator.device)
@@ -109,6 +114,28 @@ class Pairs:
         if self.T > 0:
             x_l = couplings.ou(x_l, self.T, generator)
         return x_l, self.coupling(x_l, self.gamma, generator)
+
+
+class Conditional(Pairs):
+    """Velocities given the data row: E[dx_t/dt | x_0, x_t], the same minimiser without needless noise.
+
+    In an OU pool x_t = A x_0 + sqrt(V) e. The velocity of a pair also depends on how e is divided between the
+    noise of x_l and that of the step, which x_t cannot tell. Its mean given x_0 and x_t is the conditional
+    velocity of a Gaussian path (Flow Matching, arXiv 2210.02747, Theorem 3) on the block's window. In the
+    first block the two are equal, unless the path adds noise; so they are for a global flow.
+
+    Args: as for `Pairs`; the coupling is "ou" in a local block and "gaussian" in the free one.
+    """
+
+    def draw(self, n: int, generator: Generator) -> Batch:
+        """Return n samples, t on [0, 1)."""
+        rows = self._rows(n, generator)
+        x_0 = take(self.pool.x, rows, generator, self.flip)
+        e = couplings.gaussian(x_0, self.gamma, generator)
+        t = self.times(torch.rand(n, generator=generator, dtype=x_0.dtype, device=x_0.device))
+        A, V, d_A, gain = given_row(self.path, self.T, self.gamma, t)
+        noise = V.sqrt() * e
+        return Batch(A * x_0 + noise, t, d_A * x_0 + gain * noise, self._seen(rows, generator, x_0))
 
 
 class Averaged:
@@ -186,23 +213,37 @@ class Averaged:
         start = torch.randint(self.group, (groups, share, 1), generator=generator, device=device)
         x_0 = members.gather(1, start.expand(-1, -1, dim))
 
-        shrink, spread_l = schedules.ou_factors(self.T)  # x_l = shrink x_0 + spread_l e
-        right, spread_r = schedules.ou_factors(self.gamma)  # x_r = right x_l + spread_r e
-        curves = (c[..., None] for c in self.path(t.clamp(min=1e-6), self.gamma))
-        alpha, beta, d_alpha, d_beta, sigma, d_sigma = curves
-        a, b = alpha + beta * right, (beta * spread_r).hypot(sigma)  # x_t = a x_l + b e
-        d_a = d_alpha + d_beta * right
-        d_b = (beta * spread_r * d_beta * spread_r + sigma * d_sigma) / b
-        A, V = a * shrink, (a * spread_l).square() + b.square()
+        A, V, d_A, gain = given_row(self.path, self.T, self.gamma, t)
         noise = torch.randn(x_0.shape, generator=generator, dtype=x_0.dtype, device=device)
         x = A * x_0 + V.sqrt() * noise
         # log p(x_t | x_0) up to a constant: A/V x x_0 - A^2/(2V) |x_0|^2, as one product
         known = torch.cat([members, members.square().sum(2, keepdim=True)], 2)
         logits = torch.cat([A / V * x, -0.5 * A.square() / V], 2) @ known.mT
         mean_0 = logits.softmax(2) @ members
-        gain = (d_a * a * spread_l**2 + d_b * b) / V
-        velocity = d_a * shrink * (mean_0 + centre) + gain * (x - A * mean_0)
+        velocity = d_A * (mean_0 + centre) + gain * (x - A * mean_0)
         return (x + A * centre).flatten(0, 1), velocity.flatten(0, 1)
+
+
+def given_row(path: Path, T: float, gamma: float, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return A, V, dA/dt and the gain of x_t = A x_0 + sqrt(V) e in an OU pool, each of shape (*t.shape, 1).
+
+    The velocity given the data row is E[dx_t/dt | x_0, x_t] = dA/dt x_0 + gain (x_t - A x_0).
+
+    Args:
+        path: The block's path; its coupling is "ou", or "gaussian" with gamma = inf.
+        T: OU time at the block's data side.
+        gamma: The block's step size.
+        t: Times in the block.
+    """
+    shrink, spread_l = schedules.ou_factors(T)  # x_l = shrink x_0 + spread_l e
+    right, spread_r = schedules.ou_factors(gamma)  # x_r = right x_l + spread_r e
+    curves = (c[..., None] for c in path(t.clamp(min=1e-6), gamma))
+    alpha, beta, d_alpha, d_beta, sigma, d_sigma = curves
+    a, b = alpha + beta * right, (beta * spread_r).hypot(sigma)  # x_t = a x_l + b e
+    d_a = d_alpha + d_beta * right
+    d_b = (beta * spread_r * d_beta * spread_r + sigma * d_sigma) / b
+    V = (a * spread_l).square() + b.square()
+    return a * shrink, V, d_a * shrink, (d_a * a * spread_l**2 + d_b * b) / V
 
 
 def kd_order(x: Tensor, leaf: int = 16) -> Tensor:
