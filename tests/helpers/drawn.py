@@ -4,7 +4,7 @@ from torch import nn
 
 from lfmkit.flows.block import Block
 from lfmkit.training.pool import Pool
-from lfmkit.training.targets import Averaged, Pairs
+from lfmkit.training.targets import Averaged, Conditional, Pairs
 
 
 def bare(gamma, path, coupling):
@@ -14,6 +14,10 @@ def bare(gamma, path, coupling):
 
 def pairs(x, T, gamma, path, coupling, **more):
     return Pairs(Pool(x), T, bare(gamma, path, coupling), **more)
+
+
+def conditional(x, T, gamma, path, **more):
+    return Conditional(Pool(x), T, bare(gamma, path, "ou"), **more)
 
 
 def averaged(x, T, gamma, path, **more):

@@ -44,7 +44,7 @@ def test_fit_learns_the_density(pool, targets, mixture):
     assert 0 < log.core_seconds <= log.seconds
 
 
-@pytest.mark.parametrize(("targets", "several"), [("pairs", 3), ("averaged", 2)])
+@pytest.mark.parametrize(("targets", "several"), [("pairs", 3), ("conditional", 2), ("averaged", 2)])
 def test_results_do_not_depend_on_workers(targets, several, x):
     flows = []
     for workers in (1, several):

@@ -2,13 +2,14 @@ import math
 
 import pytest
 import torch
-from drawn import averaged, pairs
+from drawn import averaged, bare, conditional, pairs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfmkit import methods, nets, oracles, paths
+import lfmkit
+from lfmkit import couplings, methods, metrics, nets, oracles, paths, schedules
 from lfmkit.training.pool import Pool
-from lfmkit.training.targets import Batch, Pairs, kd_order
+from lfmkit.training.targets import Batch, Conditional, Pairs, given_row, kd_order
 from lfmkit.training.times import Power
 from lfmkit.training.trainer import measure_moments
 from lfmkit.utils.references import choose
@@ -23,7 +24,7 @@ def draw(source, n, seed=0):
 def sources(x, T, gamma, path):
     coupling = "ou" if math.isfinite(gamma) else "gaussian"
     some = averaged(x[kd_order(x)], T, gamma, path, group=64, share=4)
-    return pairs(x, T, gamma, path, coupling), some
+    return pairs(x, T, gamma, path, coupling), some, conditional(x, T, gamma, path)
 
 
 @given(st.integers(1, 200), st.integers(1, 4), st.integers(1, 9))
@@ -42,8 +43,8 @@ def test_kd_order_makes_compact_cells():
 def test_both_sources_draw_the_same_law(path, gamma, T, mixture):
     """Same times, same places, and at each place the same mean velocity: tested by moments."""
     x = mixture.sample(20_000, seed=1)
-    single, mean = (draw(source, 80_000) for source in sources(x, T, gamma, path))
-    for batch in (single, mean):
+    single, mean, given_row = (draw(source, 80_000) for source in sources(x, T, gamma, path))
+    for batch in (single, mean, given_row):
         assert batch.x.shape == batch.velocity.shape == (80_000, 2)
         assert float(batch.t.min()) >= 0
         assert float(batch.t.max()) <= 1
@@ -58,6 +59,7 @@ def test_both_sources_draw_the_same_law(path, gamma, T, mixture):
         )
 
     assert torch.allclose(moments(single), moments(mean), atol=0.03)
+    assert torch.allclose(moments(single), moments(given_row), atol=0.03)
 
 
 @pytest.mark.parametrize(("path", "gamma", "T"), CASES)
@@ -74,6 +76,7 @@ def test_averaging_takes_noise_away_and_no_signal(path, gamma, T, mixture):
         assert error.mean(0).abs().max() < 5 * float(error.std()) / math.sqrt(600) + 0.01
         noise.append(float(error.square().mean()))
     assert noise[1] < 0.5 * noise[0]
+    assert noise[1] < 1.1 * noise[2] < 1.2 * noise[0]  # the row alone takes away some of it
 
 
 def test_a_small_pool_still_works():
@@ -126,3 +129,83 @@ def test_times_near_the_data(near_data, mixture):
     for a, b in ((batch.x[near], even.x[same]), (batch.velocity[near], even.velocity[same])):
         assert torch.allclose(a.mean(0), b.mean(0), atol=0.1)
         assert torch.allclose(a.std(0), b.std(0), rtol=0.1)
+
+
+def rows_and_pairs(x, T, gamma, path, n, seed=0):
+    """Return x_0, times, and places and velocities of pairs that start from x_0."""
+    generator = torch.Generator().manual_seed(seed)
+    x_0 = x[torch.randint(len(x), (n,), generator=generator)]
+    x_l = couplings.ou(x_0, T, generator)
+    x_r = couplings.ou(x_l, gamma, generator)
+    t = 0.02 + 0.96 * torch.rand(n, generator=generator)
+    alpha, beta, d_alpha, d_beta, sigma, d_sigma = (c[:, None] for c in paths.PATHS[path](t, gamma))
+    e = torch.randn(x_l.shape, generator=generator)
+    return x_0, t, alpha * x_l + beta * x_r + sigma * e, d_alpha * x_l + d_beta * x_r + d_sigma * e
+
+
+@pytest.mark.parametrize("dim", [1, 2])
+@pytest.mark.parametrize(("path", "gamma", "T"), CASES)
+def test_the_velocity_given_the_row_is_the_mean_of_pairs(path, gamma, T, dim):
+    """A pair's error against it has no mean, no correlation with x_0 or x_t, and the predicted size."""
+    x = torch.randn(500, dim, generator=torch.Generator().manual_seed(5)) * 0.7 + 0.4
+    x_0, t, x_t, velocity = rows_and_pairs(x.double(), T, gamma, path, 200_000)
+    A, _, d_A, gain = given_row(paths.PATHS[path], T, gamma, t)
+    error = velocity - (d_A * x_0 + gain * (x_t - A * x_0))
+    scale = float(velocity.std())
+    for feature in (torch.ones_like(x_0), x_0, x_t, t[:, None] * x_t, (t > 0.5)[:, None] * x_0):
+        assert abs(float((error * feature).mean())) / scale < 0.01
+
+    right, spread_r = schedules.ou_factors(gamma)
+    alpha, beta, d_alpha, d_beta, sigma, d_sigma = (c[:, None] for c in paths.PATHS[path](t, gamma))
+    s, a, d_a = schedules.ou_factors(T)[1], alpha + beta * right, d_alpha + d_beta * right
+    # noises: of x_l, of the step, of the path; what is left of the velocity once their sum in x_t is known
+    inside = torch.stack([a * s, beta * spread_r, sigma])
+    moving = torch.stack([d_a * s, d_beta * spread_r, d_sigma])
+    left = (moving.square().sum(0) - (inside * moving).sum(0).square() / inside.square().sum(0)).clamp(min=0)
+    assert float(error.square().mean()) == pytest.approx(float(left.mean()), rel=0.02, abs=1e-6)
+
+
+@pytest.mark.parametrize("path", ["linear", "trig", "great_circle", "vp"])
+def test_a_global_flow_has_the_velocity_of_pairs(path, mixture):
+    """One block from data to noise: the row is the pair's own end, so nothing is left to average."""
+    x = mixture.sample(500)
+    single = draw(pairs(x, 0.0, math.inf, path, "gaussian"), 200)
+    given = draw(conditional(x, 0.0, math.inf, path), 200)
+    assert torch.equal(single.t, given.t)
+    assert torch.allclose(single.x, given.x, atol=1e-5)
+    away = single.t > 1e-3  # where the noise vanishes its velocity is lost in rounding
+    assert torch.allclose(single.velocity[away], given.velocity[away], rtol=1e-3, atol=1e-3)
+
+
+def test_images_flips_and_conditions_are_given_with_their_rows():
+    images = torch.zeros(40, 1, 1, 2, dtype=torch.uint8)
+    images[:, :, :, 0] = 255  # bright on the left
+    labels = torch.eye(2)[torch.arange(40) % 2]
+    block = bare(0.2, "linear", "ou")
+    batch = draw(Conditional(Pool(images, labels), 0.1, block, drop=0.5, flip=True), 4000)
+    assert batch.x.shape == (4000, 2)
+    bright = batch.x[:, 0] > batch.x[:, 1]
+    assert 0.45 < float(bright.double().mean()) < 0.55
+    assert 0.45 < float(batch.cond[:, 2].mean()) < 0.55
+    assert (batch.cond[:, :2].sum(1) == batch.cond[:, 2]).all()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_flows_learn_from_targets_given_the_row(workers, mixture):
+    """At equal steps the likelihood is better than with pairs, whose noise it lacks."""
+    x, test = mixture.sample(4000, seed=1), mixture.sample(1000, seed=2)
+    found = {}
+    for targets in ("pairs", "conditional"):
+        flow = methods.lfm(2, (0.3, 0.6), net=nets.MLP(width=32, depth=2, fourier=8, scale=1.0))
+        call = {"steps": 300, "batch": 128, "pool": "ou", "targets": targets, "workers": workers}
+        log = lfmkit.fit(flow, x, val=test[:200], progress=False, **call)
+        found[targets] = metrics.nll(flow, test).nll, sum(block.loss[-1][1] for block in log.blocks)
+    assert found["conditional"][0] < found["pairs"][0] + 0.01
+    assert found["conditional"][1] < 0.8 * found["pairs"][1]
+
+
+@pytest.mark.parametrize("wrong", [{"pool": "pushed"}, {"flow": {"coupling": "shuffled"}}])
+def test_targets_given_the_row_need_an_ou_pool(wrong, mixture):
+    flow = methods.lfm(2, (0.3,), net=nets.MLP(width=8, depth=1), **wrong.get("flow", {}))
+    with pytest.raises(ValueError, match="conditional targets need pool='ou'"):
+        lfmkit.fit(flow, mixture.sample(50), targets="conditional", pool=wrong.get("pool", "ou"))
