@@ -16,7 +16,8 @@ __all__ = ["needed"]
 def needed(extra: str) -> Iterator[None]:
     """Turn the error that a package is missing into one that says which extra brings it.
 
-    Use it in a with-statement around imports, or as the decorator of a door.
+    Use it in a with-statement around imports. As a decorator it would add a frame, which misleads the stack
+    level of warnings.
 
     Args:
         extra: Name of the extra: notebooks, runs, tables, images, robots or cluster.

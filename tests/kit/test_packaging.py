@@ -2,6 +2,7 @@
 
 import ast
 import re
+import statistics
 import subprocess
 import sys
 import zipfile
@@ -128,9 +129,15 @@ def test_imports_go_one_way():
     assert len(chain(between)) <= 9, chain(between)
 
 
-def test_files_are_short():
-    for source in (ROOT / "lfmkit").rglob("*.py"):
-        assert len(source.read_text().splitlines()) <= 300, f"{source} holds two ideas"
+def test_files_hold_one_idea_each():
+    """Neither two ideas in one file, nor one idea in splinters."""
+    sizes = {source: len(source.read_text().splitlines()) for source in (ROOT / "lfmkit").rglob("*.py")}
+    assert max(sizes.values()) <= 300, max(sizes, key=sizes.get)
+    assert 90 <= statistics.median(sizes.values()) <= 200
+    small = [str(source) for source, size in sizes.items() if size < 40]
+    assert len(small) <= 8, small
+    beside = [source for source in (ROOT / "lfmkit").iterdir() if source.suffix == ".py"]
+    assert len(beside) <= 16
 
 
 def test_a_wheel_brings_its_pictures_tables_and_checkpoints(tmp_path):

@@ -16,7 +16,6 @@ from lfmkit.utils import needed
 from lfmkit.utils.provenance import note_data
 
 
-@needed("robots")
 def demos(
     source: str | Path | Task | Sequence[tuple[Any, Any]],
     n: int = 200,
@@ -53,12 +52,13 @@ def demos(
     >>> demos([(np.zeros((30, 5)), np.zeros((30, 2))), (np.zeros((20, 5)), np.ones((20, 2)))])
     <Demos own: 2 episodes, 50 steps, 5 numbers observed, 2 done>
     """
-    if isinstance(source, str | Path):
-        if Path(source).suffix in (".hdf5", ".h5"):
-            return _robomimic(Path(source), columns)
-        return expert_demos(str(source), MetaWorld(str(source)), n, seed, noise)
-    if callable(source):
-        return expert_demos(type(source).__name__.lower(), source, n, seed, noise)
+    with needed("robots"):
+        if isinstance(source, str | Path):
+            if Path(source).suffix in (".hdf5", ".h5"):
+                return _robomimic(Path(source), columns)
+            return expert_demos(str(source), MetaWorld(str(source)), n, seed, noise)
+        if callable(source):
+            return expert_demos(type(source).__name__.lower(), source, n, seed, noise)
     return gathered("own", list(source), {"source": "given as arrays"}, -float("inf"), float("inf"))
 
 

@@ -20,7 +20,6 @@ NAMES = (*KNOWN, "digits")
 _LEAKED = 0.01  # share of test images also in train above which a warning is due
 
 
-@needed("images")
 def images(source: str | Path, size: int | None = None, *, val: float = 0.05, seed: int = 0) -> Images:
     """Return images for training, validation and testing as bytes, with labels and their provenance.
 
@@ -52,8 +51,9 @@ def images(source: str | Path, size: int | None = None, *, val: float = 0.05, se
         raise ValueError(f"size must be a whole number of pixels, 1 or more, got {size!r}")
     if not 0 <= val < 0.5:
         raise ValueError(f"val is a share of the training images, at least 0 and below 0.5, got {val}")
-    stored = _stored(source)
-    pixels, found, place = read_or_kept(stored, size)
+    with needed("images"):
+        stored = _stored(source)
+        pixels, found, place = read_or_kept(stored, size)
     if found["enlarged"]:
         warnings.warn(
             f"{found['enlarged']:,} of {stored.count:,} images are smaller than {size} pixels and were "

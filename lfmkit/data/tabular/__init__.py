@@ -20,7 +20,6 @@ PUBLISHED = {
 }
 
 
-@needed("tables")
 def table(
     source: Source,
     *,
@@ -60,8 +59,10 @@ def table(
     if isinstance(source, str) and source in PUBLISHED:
         if columns is not None or dequantise is not False or not standardise:
             raise ValueError(f"{source} is prepared as published, without columns, dequantise or standardise")
-        return PUBLISHED[source]()
+        with needed("tables"):
+            return PUBLISHED[source]()
     if isinstance(source, str) and not Path(source).suffix and not Path(source).exists():
         known = ", ".join(PUBLISHED)
         raise ValueError(f"unknown table {source!r}: choose one of {known}, or name a file")
-    return own_table(source, columns, dequantise, standardise, seed)
+    with needed("tables"):
+        return own_table(source, columns, dequantise, standardise, seed)
