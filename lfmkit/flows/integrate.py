@@ -67,7 +67,7 @@ def solve_block(
     divergence: bool = False,
     probes: Tensor | None = None,
 ) -> Solution:
-    """Solve one block through the given times; in halves where there is no memory for so many points at once.
+    """Solve one block through the given times; in halves where memory does not suffice for all points.
 
     Args:
         field: The block's field at these points.

@@ -29,7 +29,8 @@ def load(folder: str | Path, net: nets.Recipe | None = None, trust: references.T
             something that is not lfmkit's own and not trusted.
     """
     folder = Path(folder)
-    trust = [*([trust] if isinstance(trust, Mapping) else trust), OBJECTIVES]
+    one = isinstance(trust, (Mapping, str)) or callable(trust)
+    trust = [*([trust] if one else trust), OBJECTIVES]
     about = checkpoints.read(folder)
     with checkpoints.damage_named(folder):
         recipe, dim = net or nets.from_json(about["net"], trust), about["dim"]
