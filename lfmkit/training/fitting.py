@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lfmkit.cluster import check_folder
 from lfmkit.flows.flow import Flow
+from lfmkit.solvers import Solver
 from lfmkit.training import optimiser
 from lfmkit.training.chain import Chain
 from lfmkit.training.objectives import Velocity
@@ -130,6 +131,7 @@ def fit(
     started = time.perf_counter()
     here = how.devices[0] if client is None and workers == 1 else "cpu"
     work = copy.deepcopy(flow).to(here)
+    _unmark(work)  # what an earlier objective has left: pushing solves ODEs
     given = given.to(next(work.parameters()))
     about = _about(flow, each, pool, settings[0], given, out is not None)
     with contextlib.ExitStack() as stack:
@@ -153,6 +155,7 @@ def fit(
                 run.finish(work, histories)
             team.wait()
     flow.to(here).load_state_dict(work.state_dict())
+    _unmark(flow)
     _mark(flow, training)
     return FitLog(tuple(histories), time.perf_counter() - started, about)
 
@@ -180,6 +183,13 @@ def _about(
         weights = [p for p in flow.chain[0].parameters() if p.requires_grad]
         about["optimizer"] = optimiser.described(training.optimizer, weights, settings.lr)
     return about
+
+
+def _unmark(flow: Flow) -> None:
+    """Take back what `_mark` said; a flow whose sampler came with its objective solves ODEs again."""
+    if flow.objective is not None and flow.solver == flow.objective.sampler:
+        flow.solver = Solver()
+    flow.objective = None
 
 
 def _mark(flow: Flow, training: Training) -> None:

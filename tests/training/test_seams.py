@@ -295,6 +295,8 @@ def test_an_objective_brings_its_sampler_and_is_stored(x, tmp_path):
     again = lfmkit.load(tmp_path, trust=[Noisy, Jump])
     assert (again.objective, again.solver) == (Noisy(0.2), Jump())
     assert torch.equal(again.sample(4), flow.sample(4))
+    lfmkit.fit(again, x, **QUICK)  # trained for velocities now, and sampled as such
+    assert (again.objective, again.solver) == (None, Solver())
 
 
 def quick(t):
