@@ -104,4 +104,5 @@ def fit_together(out, place=None):
     training = lfmkit.Training(flip=True, clip=1.0, save_every=0.1)
     compute = lfmkit.Compute(micro=10, accelerator=accelerator)
     lfmkit.fit(flow, x, val=x[:50], steps=150, batch=33, out=out, training=training, compute=compute)
-    print(f"one of {accelerator.num_processes}")
+    print(f"one of {accelerator.num_processes}", flush=True)
+    accelerator.end_training()  # else torch's threads now and then outlive the interpreter, which aborts

@@ -1,5 +1,6 @@
 """Two processes on the CPU (gloo) that train together, against one alone."""
 
+import contextlib
 import json
 import os
 import signal
@@ -64,7 +65,9 @@ class Pair:
     def kill(self):
         assert self.at_work(), "the run ended before it could be killed: " + self.said()
         for process in self.processes:
-            os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # one whose partner is gone may end by itself first
+                os.killpg(process.pid, signal.SIGKILL)
+        for process in self.processes:
             process.join()
 
 
